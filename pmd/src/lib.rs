@@ -1,0 +1,1 @@
+//! Safe poll-mode drivers over DPDK.
