@@ -1,0 +1,110 @@
+//! `netif_receive_skb_list`: from a device's receive queue to the protocol handlers.
+//!
+//! Uses:  the Ethernet header.   Sets: every field (a received mbuf's are not cleared), pkt_type, network_offset.
+//! Next:  ip_list_rcv, arp_rcv.
+//! Drops: dev_ready (device down), otherhost, unhandled_proto.
+
+use super::drop_reason::{DropReason, Node};
+use super::env::{Env, Hands};
+use crate::device::NetDevice;
+use crate::ipv4::ip_input::ip_list_rcv;
+use crate::neigh::arp_rcv::arp_rcv;
+use crate::skb::eth::{self, ETH_P_ARP, ETH_P_IP, EthHeader};
+use crate::skb::{Skb, SkbExt, SkbFields, SkbList, pkt_type};
+
+/// Takes a burst that came in by `dev` and sends each packet to its protocol.
+#[inline]
+pub fn netif_receive_skb_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
+    let count = list.len() as u64;
+    let started = env.stage_start();
+    if !dev.up {
+        env.cells.device(dev.ifindex).rx_dropped.add(count);
+        return env.kfree_skb_list(list, Node::NetifReceive, DropReason::DevReady);
+    }
+
+    let mac = dev.mac_word();
+    let mut bytes = 0;
+    let mut others = 0u32;
+    let fields = SkbFields { iif: dev.ifindex.0, network_offset: eth::HEADER_LEN as u8, ..SkbFields::default() };
+    for (i, skb) in list.iter_mut().enumerate() {
+        bytes += skb.len() as u64;
+        *skb.fields_mut() = fields;
+        others |= u32::from(!is_ip_for_host(skb.data(), mac)) << i;
+    }
+    let cells = env.cells.device(dev.ifindex);
+    cells.rx_packets.add(count);
+    cells.rx_bytes.add(bytes);
+
+    if others != 0 {
+        demux(env, hands, dev, list, others);
+    }
+    env.stage_end(Node::NetifReceive, count, started);
+    if !list.is_empty() {
+        ip_list_rcv(env, hands, dev, list);
+    }
+}
+
+/// The common case in two loads: our MAC, EtherType IPv4, and room for an IP header behind it.
+#[inline]
+fn is_ip_for_host(data: &[u8], mac: u64) -> bool {
+    let Some(head) = data.first_chunk::<{ eth::HEADER_LEN + 20 }>() else { return false };
+    let dst = u64::from_ne_bytes(std::array::from_fn(|i| head[i])) & eth::MAC_WORD_MASK;
+    dst == mac && u16::from_be_bytes([head[12], head[13]]) == ETH_P_IP
+}
+
+/// Sorts out what is not plain unicast IPv4: takes the packets of `others` out of the list, and puts back those that
+/// are IPv4 all the same (broadcast, multicast, chained or short ones).
+#[cold]
+fn demux(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList, others: u32) {
+    let mut rest = SkbList::new();
+    list.extract(others, &mut rest);
+    for mut skb in rest.drain() {
+        skb.pull(eth::HEADER_LEN);
+        let Some(header) = EthHeader::parse(skb.data()) else {
+            env.cells.device(dev.ifindex).rx_dropped.add(1);
+            env.kfree_skb(skb, Node::NetifReceive, DropReason::UnhandledProto);
+            continue;
+        };
+        let (ethertype, to) = (header.ethertype(), eth_type_trans(&header, dev));
+        skb.fields_mut().pkt_type = to;
+        if to == pkt_type::MULTICAST {
+            env.cells.device(dev.ifindex).multicast.add(1);
+        }
+        match ethertype {
+            ETH_P_IP if to == pkt_type::OTHERHOST => {
+                env.cells.device(dev.ifindex).rx_otherhost.add(1);
+                env.kfree_skb(skb, Node::IpRcv, DropReason::OtherHost);
+            }
+            ETH_P_IP => put_back(env, list, skb),
+            ETH_P_ARP if to == pkt_type::OTHERHOST => {
+                env.kfree_skb(skb, Node::ArpRcv, DropReason::OtherHost);
+            }
+            ETH_P_ARP => arp_rcv(env, hands, dev, skb),
+            _ => {
+                env.cells.device(dev.ifindex).rx_dropped.add(1);
+                env.kfree_skb(skb, Node::NetifReceive, DropReason::UnhandledProto);
+            }
+        }
+    }
+}
+
+fn put_back(env: &Env<'_>, list: &mut SkbList, skb: Skb) {
+    // The packet was in this list a moment ago, so there is room.
+    if let Err(skb) = list.push(skb) {
+        env.kfree_skb(skb, Node::NetifReceive, DropReason::Nomem);
+    }
+}
+
+/// Who the frame is for (the kernel's `eth_type_trans`).
+fn eth_type_trans(header: &EthHeader<'_>, dev: &NetDevice) -> u8 {
+    let dst = header.dst();
+    if dst == dev.mac {
+        pkt_type::HOST
+    } else if dst.is_broadcast() {
+        pkt_type::BROADCAST
+    } else if dst.is_multicast() {
+        pkt_type::MULTICAST
+    } else {
+        pkt_type::OTHERHOST
+    }
+}

@@ -1,0 +1,97 @@
+//! What every stage is given: the world as it stands for this burst, and the lcore's own hands.
+
+use skiff_pmd::Pool;
+use skiff_pmd::time::rdtsc;
+
+use super::counters::LcoreCells;
+use super::drop_reason::{DropReason, Node};
+use super::shared::Shared;
+use super::snapshot::Snapshot;
+use super::xmit::TxTable;
+use crate::skb::{Skb, SkbList};
+use crate::time::Instant;
+
+/// The world for the length of one burst; nothing in it changes under a stage's feet.
+#[derive(Clone, Copy, Debug)]
+pub struct Env<'a> {
+    /// Configuration.
+    pub snap: &'a Snapshot,
+    /// Tables and queues.
+    pub shared: &'a Shared,
+    /// This lcore's counters.
+    pub cells: &'a LcoreCells,
+    /// When the burst was received.
+    pub now: Instant,
+}
+
+impl Env<'_> {
+    /// The TSC at the start of a stage, if stages are being timed.
+    #[inline]
+    pub fn stage_start(&self) -> u64 {
+        if self.snap.stage_timing { rdtsc() } else { 0 }
+    }
+
+    /// Counts a burst of `packets` through `node`, and its cycles if stages are being timed.
+    #[inline]
+    pub fn stage_end(&self, node: Node, packets: u64, started: u64) {
+        let cells = self.cells.node(node);
+        cells.packets.add(packets);
+        cells.batches.add(1);
+        if started != 0 {
+            cells.cycles.add(rdtsc().wrapping_sub(started));
+        }
+    }
+
+    /// The clock of neighbour entries' `used` mark: whole seconds.
+    #[inline]
+    pub fn now_coarse(&self) -> u32 {
+        (self.now.as_millis() >> 10) as u32
+    }
+
+    /// Frees a packet, saying where and why.
+    #[cold]
+    pub fn kfree_skb(&self, skb: Skb, node: Node, reason: DropReason) {
+        self.cells.count_drop(node, reason, 1, skb.len() as u64);
+    }
+
+    /// Frees all packets of a list for one reason.
+    #[cold]
+    pub fn kfree_skb_list(&self, list: &mut SkbList, node: Node, reason: DropReason) {
+        let bytes = list.iter().map(|skb| skb.len() as u64).sum();
+        self.cells.count_drop(node, reason, list.len() as u64, bytes);
+        list.free_all();
+    }
+}
+
+/// What an lcore owns: transmit queues, a pool for packets of its own, its share of numbers.
+#[derive(Debug)]
+pub struct Hands {
+    /// The ways out.
+    pub tx: TxTable,
+    /// Where packets of our own come from.
+    pub pool: Pool,
+    ip_id: u16,
+    rng: u64,
+}
+
+impl Hands {
+    /// Hands for worker `lcore`.
+    pub fn new(lcore: usize, tx: TxTable, pool: Pool, seed: u64) -> Self {
+        let seed = (seed ^ (lcore as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
+        Hands { tx, pool, ip_id: seed as u16, rng: seed }
+    }
+
+    /// An identification for a packet of our own.
+    pub fn next_ip_id(&mut self) -> u16 {
+        self.ip_id = self.ip_id.wrapping_add(1);
+        self.ip_id
+    }
+
+    /// A random word (xorshift64*): for spreading, not for secrets.
+    pub fn random(&mut self) -> u32 {
+        self.rng ^= self.rng >> 12;
+        self.rng ^= self.rng << 25;
+        self.rng ^= self.rng >> 27;
+        (self.rng.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
+    }
+}

@@ -1,0 +1,149 @@
+//! `dev_queue_xmit` and `hard_start_xmit`: from a device to a driver's transmit ring.
+//!
+//! Uses:  oif.   Sets: nothing.
+//! Next:  the wire.
+//! Drops: dev_ready (device not running), tx_full (ring full), handoff_full.
+//!
+//! Packets gather in one buffer a port and go to the driver when 32 are there or the poll round ends, so a driver
+//! always sees bursts. A port with fewer transmit queues than lcores has one owner; the others hand it their bursts
+//! over a ring.
+
+use std::sync::Arc;
+
+use skiff_pmd::{Ring, TxQueue};
+
+use super::counters::MAX_PORTS;
+use super::drop_reason::{DropReason, Node};
+use super::env::{Env, Hands};
+use crate::device::DeviceKind;
+use crate::net::IfIndex;
+use crate::skb::{Skb, SkbExt, SkbList};
+
+/// How this lcore reaches a port.
+#[derive(Debug)]
+pub enum TxPath {
+    /// By a transmit queue of its own.
+    Queue(TxQueue),
+    /// By the ring of the lcore that owns the only queue.
+    Handoff(Arc<Ring>),
+}
+
+#[derive(Debug)]
+struct PortTx {
+    path: TxPath,
+    buffer: SkbList,
+    dev: IfIndex,
+}
+
+/// The ways out of an lcore, by port.
+#[derive(Debug)]
+pub struct TxTable {
+    ports: [Option<Box<PortTx>>; MAX_PORTS],
+    /// Ports with something in their buffer.
+    dirty: u64,
+}
+
+impl Default for TxTable {
+    fn default() -> Self {
+        TxTable { ports: std::array::from_fn(|_| None), dirty: 0 }
+    }
+}
+
+impl TxTable {
+    /// Makes `path` the way to `port`.
+    pub fn set(&mut self, port: u16, path: TxPath) {
+        self.ports[usize::from(port) % MAX_PORTS] =
+            Some(Box::new(PortTx { path, buffer: SkbList::new(), dev: IfIndex::NONE }));
+    }
+
+    /// Packets waiting for the end of the round.
+    pub fn held(&self) -> usize {
+        self.ports.iter().flatten().map(|p| p.buffer.len()).sum()
+    }
+}
+
+/// Sends every packet of `list` by the device in its `oif` field.
+#[inline]
+pub fn dev_queue_xmit_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
+    let (started, count) = (env.stage_start(), list.len() as u64);
+    for skb in list.drain() {
+        queue_one(env, hands, skb);
+    }
+    env.stage_end(Node::DevQueueXmit, count, started);
+}
+
+/// Sends one packet by the device in its `oif` field.
+pub fn dev_queue_xmit(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
+    let started = env.stage_start();
+    queue_one(env, hands, skb);
+    env.stage_end(Node::DevQueueXmit, 1, started);
+}
+
+#[inline]
+fn queue_one(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
+    let dev = env.snap.device(IfIndex(skb.fields().oif));
+    let DeviceKind::Port(port) = dev.kind else { return refuse(env, skb) };
+    if !dev.is_running() {
+        return refuse(env, skb);
+    }
+    let slot = usize::from(port.0) % MAX_PORTS;
+    let Some(tx) = hands.tx.ports[slot].as_deref_mut() else { return refuse(env, skb) };
+    tx.dev = dev.ifindex;
+    hands.tx.dirty |= 1 << slot;
+    if let Err(skb) = tx.buffer.push(skb) {
+        hard_start_xmit(env, tx);
+        // The buffer is empty now, so there is room.
+        let _ = tx.buffer.push(skb);
+    }
+}
+
+#[cold]
+fn refuse(env: &Env<'_>, skb: Skb) {
+    env.cells.device(IfIndex(skb.fields().oif)).tx_dropped.add(1);
+    env.kfree_skb(skb, Node::DevQueueXmit, DropReason::DevReady);
+}
+
+/// Gives every waiting packet to its driver. Called at the end of each poll round.
+#[inline]
+pub fn flush(env: &Env<'_>, hands: &mut Hands) {
+    while hands.tx.dirty != 0 {
+        let slot = hands.tx.dirty.trailing_zeros() as usize;
+        hands.tx.dirty &= hands.tx.dirty - 1;
+        if let Some(tx) = hands.tx.ports[slot].as_deref_mut() {
+            hard_start_xmit(env, tx);
+        }
+    }
+}
+
+/// Gives one port's buffer to its driver; what the ring does not take is dropped and counted.
+fn hard_start_xmit(env: &Env<'_>, tx: &mut PortTx) {
+    let offered = tx.buffer.len() as u64;
+    if offered == 0 {
+        return;
+    }
+    let bytes: u64 = tx.buffer.iter().map(|skb| skb.len() as u64).sum();
+    let started = env.stage_start();
+    let cells = env.cells.device(tx.dev);
+    match &mut tx.path {
+        TxPath::Queue(queue) => {
+            let sent = queue.tx_burst(&mut tx.buffer) as u64;
+            let left: u64 = tx.buffer.iter().map(|skb| skb.len() as u64).sum();
+            env.cells.tx.add(sent);
+            cells.tx_packets.add(sent);
+            cells.tx_bytes.add(bytes - left);
+            if sent < offered {
+                cells.tx_full.add(1);
+                cells.tx_dropped.add(offered - sent);
+                env.kfree_skb_list(&mut tx.buffer, Node::HardStartXmit, DropReason::TxFull);
+            }
+        }
+        TxPath::Handoff(ring) => {
+            ring.enqueue_burst(&mut tx.buffer);
+            if !tx.buffer.is_empty() {
+                cells.tx_dropped.add(tx.buffer.len() as u64);
+                env.kfree_skb_list(&mut tx.buffer, Node::HardStartXmit, DropReason::HandoffFull);
+            }
+        }
+    }
+    env.stage_end(Node::HardStartXmit, offered, started);
+}

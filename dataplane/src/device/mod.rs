@@ -1,0 +1,163 @@
+//! The network device table: ports and the loopback, with what IP needs to know of them.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use skiff_pmd::PortId;
+
+use crate::net::{IfIndex, MacAddr};
+use crate::skb::eth;
+
+/// What a device is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// No device: the unused slots of the table.
+    Absent,
+    /// The router itself.
+    Loopback,
+    /// A DPDK port.
+    Port(PortId),
+}
+
+/// An address of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// Address and prefix length.
+    pub net: Ipv4Net,
+    /// Not the first of its subnet on this device (the kernel's IFA_F_SECONDARY).
+    pub secondary: bool,
+}
+
+/// Per-device settings, by the kernel's names (`net.ipv4.conf.DEV.*`), already merged with `all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceConf {
+    /// Packets received here may be forwarded.
+    pub forwarding: bool,
+    /// Reverse path filter: 0 off, 1 strict, 2 loose (RFC 3704).
+    pub rp_filter: u8,
+    /// Accept packets whose source is one of our addresses.
+    pub accept_local: bool,
+    /// Send redirects.
+    pub send_redirects: bool,
+    /// Do not answer for unicast IP in link-layer broadcasts.
+    pub drop_unicast_in_l2_multicast: bool,
+    /// Route 127.0.0.0/8 like other networks.
+    pub route_localnet: bool,
+    /// Which ARP requests to answer: 0 any local address, 1 addresses of this device, 2 of this device and subnet.
+    pub arp_ignore: u8,
+    /// Answer ARP for addresses reached by another device.
+    pub proxy_arp: bool,
+    /// Learn from gratuitous ARP of unknown neighbours.
+    pub arp_accept: bool,
+    /// Ignore gratuitous ARP.
+    pub drop_gratuitous_arp: bool,
+}
+
+impl Default for DeviceConf {
+    /// A router's defaults: those of the kernel with `ip_forward = 1`.
+    fn default() -> Self {
+        DeviceConf {
+            forwarding: true,
+            rp_filter: 0,
+            accept_local: false,
+            send_redirects: true,
+            drop_unicast_in_l2_multicast: false,
+            route_localnet: false,
+            arp_ignore: 0,
+            proxy_arp: false,
+            arp_accept: false,
+            drop_gratuitous_arp: false,
+        }
+    }
+}
+
+/// One network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetDevice {
+    /// Its number.
+    pub ifindex: IfIndex,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Its hardware address.
+    pub mac: MacAddr,
+    /// Largest IP packet it carries, in bytes.
+    pub mtu: u16,
+    /// Administratively up.
+    pub up: bool,
+    /// The driver sees a link.
+    pub carrier: bool,
+    /// Addresses, primary ones first.
+    pub addresses: Vec<InterfaceAddress>,
+    /// Settings.
+    pub conf: DeviceConf,
+}
+
+impl NetDevice {
+    /// An unused slot of the table.
+    pub fn absent() -> Self {
+        NetDevice {
+            ifindex: IfIndex::NONE,
+            name: String::new(),
+            kind: DeviceKind::Absent,
+            mac: MacAddr::ZERO,
+            mtu: 0,
+            up: false,
+            carrier: false,
+            addresses: Vec::new(),
+            conf: DeviceConf::default(),
+        }
+    }
+
+    /// The loopback, 127.0.0.1/8.
+    pub fn loopback() -> Self {
+        let net = Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8);
+        NetDevice {
+            ifindex: IfIndex::LOOPBACK,
+            name: "lo".to_owned(),
+            kind: DeviceKind::Loopback,
+            mac: MacAddr::ZERO,
+            mtu: u16::MAX,
+            up: true,
+            carrier: true,
+            addresses: vec![InterfaceAddress { net, secondary: false }],
+            conf: DeviceConf::default(),
+        }
+    }
+
+    /// Up and with a link: packets can leave.
+    #[inline]
+    pub fn is_running(&self) -> bool {
+        self.up && self.carrier
+    }
+
+    /// The hardware address as [`eth::mac_word`].
+    #[inline]
+    pub fn mac_word(&self) -> u64 {
+        eth::mac_word(self.mac)
+    }
+
+    /// The address to send from towards `dst` (host byte order): a primary one of the same subnet, else the first
+    /// primary (the kernel's `inet_select_addr`).
+    pub fn select_addr(&self, dst: u32) -> Option<u32> {
+        let mut primaries = self.addresses.iter().filter(|a| !a.secondary);
+        let same = primaries.clone().find(|a| a.net.contains(&Ipv4Addr::from_bits(dst)));
+        same.or_else(|| primaries.next()).map(|a| a.net.addr().to_bits())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_address_is_of_the_destinations_subnet_if_there_is_one() {
+        let mut dev = NetDevice::loopback();
+        let address = |s: &str, secondary| InterfaceAddress { net: s.parse().unwrap(), secondary };
+        dev.addresses = vec![address("10.0.0.1/24", false), address("10.0.0.2/24", true), address("10.1.0.1/24", false)];
+        let select = |s: &str| dev.select_addr(s.parse::<Ipv4Addr>().unwrap().to_bits()).map(Ipv4Addr::from_bits);
+        assert_eq!(select("10.1.0.9"), Some("10.1.0.1".parse().unwrap()));
+        assert_eq!(select("192.0.2.1"), Some("10.0.0.1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,118 @@
+//! `ip_forward`: send a packet on towards its destination.
+//!
+//! Uses:  pkt_type, next_hop, oif, gateway, mtu, the IP header.   Sets: priority, TTL, flags (redirect).
+//! Next:  ip_output, icmp_send.
+//! Drops: not_specified (came as a link-layer broadcast), ip_inhdr (TTL), pkt_too_big.
+
+use super::icmp::{self, icmp_send};
+use super::ip_options;
+use super::ip_output::ip_output_list;
+use crate::core::counters::Mib;
+use crate::core::drop_reason::{DropReason, Node};
+use crate::core::env::{Env, Hands};
+use crate::device::NetDevice;
+use crate::skb::icmp::{ICMP_DEST_UNREACH, ICMP_TIME_EXCEEDED, unreach};
+use crate::skb::ipv4::{self, IP_DF, Ipv4Header, MIN_HEADER_LEN};
+use crate::skb::{Skb, SkbExt, SkbList, pkt_type};
+
+/// Forwards a burst that has its route.
+#[inline]
+pub fn ip_forward_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
+    let (started, count) = (env.stage_start(), list.len() as u64);
+    let mut odd = 0u32;
+    for (i, skb) in list.iter_mut().enumerate() {
+        odd |= u32::from(!forward_plain(env, dev, skb)) << i;
+    }
+    let plain = count - u64::from(odd.count_ones());
+    env.cells.mib(Mib::IpForwDatagrams).add(plain);
+    if odd != 0 {
+        let mut singles = SkbList::new();
+        list.extract(odd, &mut singles);
+        for skb in singles.drain() {
+            if let Some(skb) = ip_forward(env, hands, dev, skb)
+                && let Err(skb) = list.push(skb)
+            {
+                env.kfree_skb(skb, Node::IpForward, DropReason::Nomem);
+            }
+        }
+    }
+    env.stage_end(Node::IpForward, count, started);
+    if !list.is_empty() {
+        ip_output_list(env, hands, list);
+    }
+}
+
+/// The common case: TTL to spare, fits the MTU, another device, no options. False, and nothing touched, otherwise.
+#[inline]
+fn forward_plain(env: &Env<'_>, dev: &NetDevice, skb: &mut Skb) -> bool {
+    let fields = *skb.fields();
+    let len = skb.network_len();
+    let Some(header) = skb.network_mut().first_chunk_mut::<MIN_HEADER_LEN>() else { return false };
+    let (ttl, tos) = (header[8], header[1]);
+    let plain = (ttl > 1)
+        & (len <= usize::from(fields.mtu))
+        & (fields.oif != dev.ifindex.0)
+        & (fields.pkt_type == pkt_type::HOST)
+        & (fields.ip_hdr_len == MIN_HEADER_LEN as u8);
+    if plain {
+        ipv4::decrease_ttl(header);
+        if env.snap.sysctl.ip_forward_update_priority {
+            skb.fields_mut().priority = rt_tos2priority(tos);
+        }
+    }
+    plain
+}
+
+/// One packet through every check, in the kernel's order. `None` if it went no further.
+fn ip_forward(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) -> Option<Skb> {
+    let fields = *skb.fields();
+    if fields.pkt_type != pkt_type::HOST {
+        env.kfree_skb(skb, Node::IpForward, DropReason::NotSpecified);
+        return None;
+    }
+    let header = Ipv4Header::parse(skb.network())?;
+    let (ttl, tos, frag_off) = (header.ttl(), header.tos(), header.frag_off());
+    if ttl <= 1 {
+        env.cells.mib(Mib::IpInHdrErrors).add(1);
+        icmp_send(env, hands, &skb, ICMP_TIME_EXCEEDED, icmp::EXC_TTL, 0);
+        env.kfree_skb(skb, Node::IpForward, DropReason::IpInhdr);
+        return None;
+    }
+    env.cells.mib(Mib::IpForwDatagrams).add(1);
+    if skb.network_len() > usize::from(fields.mtu) && frag_off & IP_DF != 0 {
+        env.cells.mib(Mib::IpFragFails).add(1);
+        icmp_send(env, hands, &skb, ICMP_DEST_UNREACH, unreach::FRAG_NEEDED, u32::from(fields.mtu));
+        env.kfree_skb(skb, Node::IpForward, DropReason::PktTooBig);
+        return None;
+    }
+    if fields.oif == dev.ifindex.0 && dev.conf.send_redirects {
+        icmp::ip_rt_send_redirect(env, hands, dev, &skb);
+    }
+    let header = skb.network_mut().first_chunk_mut::<MIN_HEADER_LEN>()?;
+    ipv4::decrease_ttl(header);
+    if env.snap.sysctl.ip_forward_update_priority {
+        skb.fields_mut().priority = rt_tos2priority(tos);
+    }
+    if fields.ip_hdr_len > MIN_HEADER_LEN as u8 {
+        ip_options::ip_forward_options(env, &mut skb);
+    }
+    Some(skb)
+}
+
+/// The kernel's `ip_tos2prio`: the four bits of RFC 1349 TOS to a queueing priority.
+#[inline]
+pub fn rt_tos2priority(tos: u8) -> u32 {
+    const TOS2PRIO: [u8; 16] = [0, 1, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4];
+    u32::from(TOS2PRIO[usize::from((tos & 0x1e) >> 1)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn priorities_are_the_kernels() {
+        // IPTOS_LOWDELAY -> TC_PRIO_INTERACTIVE, IPTOS_THROUGHPUT -> TC_PRIO_BULK, none -> TC_PRIO_BESTEFFORT.
+        assert_eq!([0x10, 0x08, 0x00, 0x18, 0xb8].map(rt_tos2priority), [6, 2, 0, 4, 4]);
+    }
+}

@@ -1,0 +1,325 @@
+//! `ip_rcv_finish`: where a packet goes, and whether its addresses may be on the wire at all.
+//!
+//! Uses:  the IP header, iif, pkt_type.   Sets: next_hop, oif, gateway, mtu.
+//! Next:  ip_local_deliver, ip_forward, ip_error.
+//! Drops: ip_invalid_source, ip_invalid_dest, ip_localnet, ip_local_source, ip_rpfilter, ip_inaddrerrors,
+//!        unicast_in_l2_multicast, not_specified (multicast nobody joined).
+//!
+//! Lookups are one bulk call per burst. Packets with an address that needs a second look (loopback, multicast,
+//! broadcast, zero, a source of our own) or that did not come as plain unicast take the same steps one at a time.
+
+use super::ip_error::ip_error;
+use super::ip_forward::ip_forward_list;
+use super::ip_local_deliver::ip_local_deliver_list;
+use super::ip_options;
+use crate::core::counters::Mib;
+use crate::core::drop_reason::{DropReason, Node};
+use crate::core::env::{Env, Hands};
+use crate::device::NetDevice;
+use crate::fib::NextHopId;
+use crate::fib::multipath;
+use crate::fib::next_hop::{Kind, NextHop};
+use crate::net::IfIndex;
+use crate::skb::ipv4::{self, Ipv4Header, MIN_HEADER_LEN};
+use crate::skb::{Skb, SkbExt, SkbList, flags, pkt_type};
+
+/// Where one packet goes.
+enum Verdict {
+    Forward(Skb),
+    Local(Skb),
+    /// Gone: freed or answered.
+    Done,
+}
+
+/// Routes a burst and hands its parts on.
+#[inline]
+pub fn ip_list_rcv_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
+    let (started, count) = (env.stage_start(), list.len() as u64);
+    // Nothing of a burst is plain where every source must be looked up or nothing may be forwarded.
+    let strict = dev.conf.rp_filter != 0 || !dev.conf.forwarding;
+    let mut special = if strict { u32::MAX } else { 0 };
+    for (i, skb) in list.iter().enumerate() {
+        special |= u32::from(needs_second_look(env, skb)) << i;
+    }
+    let mut singles = SkbList::new();
+    if special != 0 {
+        list.extract(special, &mut singles);
+    }
+
+    let mut local = SkbList::new();
+    if !list.is_empty() {
+        let (to_us, elsewhere) = route_burst(env, list);
+        if to_us | elsewhere != 0 {
+            split(list, to_us, elsewhere, &mut local, &mut singles);
+        }
+    }
+    if !singles.is_empty() {
+        for skb in singles.drain() {
+            match ip_route_input(env, hands, dev, skb) {
+                Verdict::Forward(skb) => put(env, list, skb),
+                Verdict::Local(skb) => put(env, &mut local, skb),
+                Verdict::Done => {}
+            }
+        }
+    }
+    env.stage_end(Node::IpRcvFinish, count, started);
+
+    if !local.is_empty() {
+        ip_local_deliver_list(env, hands, dev, &mut local);
+    }
+    if !list.is_empty() {
+        ip_forward_list(env, hands, dev, list);
+    }
+}
+
+#[cold]
+fn split(list: &mut SkbList, to_us: u32, elsewhere: u32, local: &mut SkbList, singles: &mut SkbList) {
+    // One extraction at a time would shift the bit positions of the second mask, so take both and sort them out.
+    let mut taken = SkbList::new();
+    list.extract(to_us | elsewhere, &mut taken);
+    let mut bits = to_us | elsewhere;
+    for skb in taken.drain() {
+        let bit = bits & bits.wrapping_neg();
+        bits ^= bit;
+        let into = if to_us & bit != 0 { &mut *local } else { &mut *singles };
+        // Both lists together never hold more than the burst had.
+        let _ = into.push(skb);
+    }
+}
+
+fn put(env: &Env<'_>, list: &mut SkbList, skb: Skb) {
+    // The packet came out of this burst, so there is room.
+    if let Err(skb) = list.push(skb) {
+        env.kfree_skb(skb, Node::IpRcvFinish, DropReason::Nomem);
+    }
+}
+
+/// True for a packet whose addresses, options or frame need more than a route lookup.
+#[inline]
+fn needs_second_look(env: &Env<'_>, skb: &Skb) -> bool {
+    let fields = skb.fields();
+    let Some(header) = Ipv4Header::parse(skb.network()) else { return true };
+    let (src, dst) = (header.src(), header.dst());
+    is_special(src)
+        | is_special(dst)
+        | (fields.ip_hdr_len != MIN_HEADER_LEN as u8)
+        | (fields.pkt_type != pkt_type::HOST)
+        || env.snap.local.contains(src)
+}
+
+/// 0.0.0.0/8, 127.0.0.0/8, and everything from 224.0.0.0 up.
+#[inline]
+fn is_special(addr: u32) -> bool {
+    let top = addr >> 24;
+    (top == 0) | (top == 127) | (top >= 224)
+}
+
+/// Looks up a burst of plain packets. Fills in the next hop of those to forward; returns the masks of those for the
+/// router itself and of those that are neither.
+#[inline]
+fn route_burst(env: &Env<'_>, list: &mut SkbList) -> (u32, u32) {
+    let mut dsts = [0u32; SkbList::CAPACITY];
+    let mut hops = [NextHopId::NONE; SkbList::CAPACITY];
+    let n = list.len();
+    for (dst, skb) in dsts.iter_mut().zip(list.iter()) {
+        *dst = Ipv4Header::parse(skb.network()).map_or(0, |h| h.dst());
+    }
+    env.shared.fib.lookup_bulk(&dsts[..n], &mut hops[..n]);
+    let (mut to_us, mut elsewhere) = (0u32, 0u32);
+    for (i, (skb, &id)) in list.iter_mut().zip(&hops).enumerate() {
+        let mut id = id;
+        let mut hop = env.shared.next_hops.get(id);
+        if hop.kind == Kind::Multipath {
+            (id, hop) = fib_select_path(env, skb, id);
+        }
+        match hop.kind {
+            Kind::Gateway | Kind::Link => set_route(skb, id, &hop, dsts[i]),
+            Kind::Local => to_us |= 1 << i,
+            _ => elsewhere |= 1 << i,
+        }
+    }
+    (to_us, elsewhere)
+}
+
+/// Notes in the packet how it leaves.
+#[inline]
+pub fn set_route(skb: &mut Skb, id: NextHopId, hop: &NextHop, dst: u32) {
+    let fields = skb.fields_mut();
+    fields.next_hop = id.0;
+    fields.oif = hop.oif.0;
+    fields.gateway = if hop.kind == Kind::Gateway { hop.gateway } else { dst };
+    fields.mtu = hop.mtu;
+}
+
+/// The member of a multipath route that this packet's flow takes.
+#[cold]
+pub fn fib_select_path(env: &Env<'_>, skb: &Skb, group: NextHopId) -> (NextHopId, NextHop) {
+    let id = env.shared.next_hops.select(group, fib_multipath_hash(env, skb));
+    (id, env.shared.next_hops.get(id))
+}
+
+/// The flow hash of `net.ipv4.fib_multipath_hash_policy`: 0 addresses (of the inner packet for an ICMP error, so that
+/// errors follow their flow), 1 addresses, protocol and ports (addresses alone for fragments).
+fn fib_multipath_hash(env: &Env<'_>, skb: &Skb) -> u32 {
+    let sysctl = &env.snap.sysctl;
+    let seed = sysctl.fib_multipath_hash_seed;
+    let network = skb.network();
+    let Some(header) = Ipv4Header::parse(network) else { return 0 };
+    let payload = network.get(header.header_len()..).unwrap_or(&[]);
+    if sysctl.fib_multipath_hash_policy == 1 {
+        let ports = match (header.protocol(), payload) {
+            (ipv4::IPPROTO_TCP | ipv4::IPPROTO_UDP, [a, b, c, d, ..]) if !header.is_fragment() => {
+                (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
+            }
+            _ => (0, 0),
+        };
+        return multipath::hash_l4(seed, header.src(), header.dst(), header.protocol(), ports.0, ports.1);
+    }
+    let inner = (header.protocol() == ipv4::IPPROTO_ICMP && !header.is_fragment())
+        .then(|| super::icmp::quoted_header(payload))
+        .flatten();
+    match inner {
+        // The quoted packet went the other way: swapped, the error hashes as its flow does.
+        Some(inner) => multipath::hash_l3(seed, inner.dst(), inner.src()),
+        None => multipath::hash_l3(seed, header.src(), header.dst()),
+    }
+}
+
+/// Routes one packet with every check of the kernel's `ip_route_input_slow`, in its order.
+fn ip_route_input(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) -> Verdict {
+    let Some(header) = Ipv4Header::parse(skb.network()) else {
+        env.kfree_skb(skb, Node::IpRcvFinish, DropReason::IpInhdr);
+        return Verdict::Done;
+    };
+    let (src, dst) = (header.src(), header.dst());
+    match check_addresses(dev, src, dst) {
+        Err(reason) => return refuse(env, skb, reason),
+        Ok(Input::Broadcast) => return deliver_broadcast(env, hands, dev, skb),
+        Ok(Input::AllHosts) => {
+            env.cells.mib(Mib::IpExtInMcastPkts).add(1);
+            skb.fields_mut().flags |= flags::NO_ICMP;
+            return options(env, hands, dev, skb, Verdict::Local);
+        }
+        Ok(Input::Lookup) => {}
+    }
+
+    let mut id = env.shared.fib.lookup(dst);
+    let mut hop = env.shared.next_hops.get(id);
+    if hop.kind == Kind::Multipath {
+        (id, hop) = fib_select_path(env, &skb, id);
+    }
+    match hop.kind {
+        Kind::Broadcast => {
+            if let Err(reason) = fib_validate_source(env, dev, src) {
+                return refuse(env, skb, reason);
+            }
+            deliver_broadcast(env, hands, dev, skb)
+        }
+        Kind::Local => {
+            if let Err(reason) = fib_validate_source(env, dev, src) {
+                return refuse(env, skb, reason);
+            }
+            if skb.fields().pkt_type != pkt_type::HOST && dev.conf.drop_unicast_in_l2_multicast {
+                return refuse(env, skb, DropReason::UnicastInL2Multicast);
+            }
+            options(env, hands, dev, skb, Verdict::Local)
+        }
+        _ if !dev.conf.forwarding => {
+            env.cells.mib(Mib::IpInAddrErrors).add(1);
+            refuse(env, skb, DropReason::IpInaddrErrors)
+        }
+        Kind::Gateway | Kind::Link => {
+            if let Err(reason) = fib_validate_source(env, dev, src) {
+                return refuse(env, skb, reason);
+            }
+            set_route(&mut skb, id, &hop, dst);
+            options(env, hands, dev, skb, Verdict::Forward)
+        }
+        kind => {
+            ip_error(env, hands, skb, kind);
+            Verdict::Done
+        }
+    }
+}
+
+/// How to go on with a destination that looks special.
+enum Input {
+    Lookup,
+    Broadcast,
+    AllHosts,
+}
+
+/// The address checks that come before the route lookup, in the kernel's order.
+fn check_addresses(dev: &NetDevice, src: u32, dst: u32) -> Result<Input, DropReason> {
+    if ipv4::is_multicast(dst) {
+        if ipv4::is_multicast(src) || src == ipv4::BROADCAST || ipv4::is_loopback(src) {
+            return Err(DropReason::IpInvalidSource);
+        }
+        if src == 0 && !ipv4::is_local_multicast(dst) {
+            return Err(DropReason::IpInvalidSource);
+        }
+        // 224.0.0.1, all systems, is the group every host is in.
+        return if dst == 0xe000_0001 { Ok(Input::AllHosts) } else { Err(DropReason::NotSpecified) };
+    }
+    if ipv4::is_multicast(src) || src == ipv4::BROADCAST {
+        return Err(DropReason::IpInvalidSource);
+    }
+    if dst == ipv4::BROADCAST || (src == 0 && dst == 0) {
+        return Ok(Input::Broadcast);
+    }
+    if src == 0 {
+        return Err(DropReason::IpInvalidSource);
+    }
+    if dst == 0 {
+        return Err(DropReason::IpInvalidDest);
+    }
+    if (ipv4::is_loopback(dst) || ipv4::is_loopback(src)) && !dev.conf.route_localnet {
+        return Err(DropReason::IpLocalnet);
+    }
+    Ok(Input::Lookup)
+}
+
+/// The kernel's `fib_validate_source`: not our own address, and with `rp_filter` a way back.
+fn fib_validate_source(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<(), DropReason> {
+    if env.snap.local.contains(src) && !dev.conf.accept_local {
+        return Err(DropReason::IpLocalSource);
+    }
+    if dev.conf.rp_filter == 0 {
+        return Ok(());
+    }
+    let id = env.shared.fib.lookup(src);
+    let back = env.shared.next_hops.get(id);
+    let reachable = match (back.kind, dev.conf.rp_filter) {
+        (Kind::Gateway | Kind::Link, 1) => back.oif == dev.ifindex,
+        (Kind::Gateway | Kind::Link, _) => true,
+        (Kind::Multipath, 1) => env.shared.next_hops.members(id).any(|m| m.oif == dev.ifindex),
+        (Kind::Multipath, _) => true,
+        (Kind::Local, _) => dev.conf.accept_local,
+        _ => false,
+    };
+    if reachable {
+        return Ok(());
+    }
+    env.cells.mib(Mib::TcpExtIPReversePathFilter).add(1);
+    Err(DropReason::IpRpfilter)
+}
+
+fn deliver_broadcast(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) -> Verdict {
+    env.cells.mib(Mib::IpExtInBcastPkts).add(1);
+    skb.fields_mut().flags |= flags::NO_ICMP;
+    options(env, hands, dev, skb, Verdict::Local)
+}
+
+/// Options are looked at once the packet has a route, and only if there are any.
+fn options(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: Skb, next: fn(Skb) -> Verdict) -> Verdict {
+    if skb.fields().ip_hdr_len == MIN_HEADER_LEN as u8 {
+        return next(skb);
+    }
+    ip_options::ip_rcv_options(env, hands, dev, skb).map_or(Verdict::Done, next)
+}
+
+fn refuse(env: &Env<'_>, skb: Skb, reason: DropReason) -> Verdict {
+    env.cells.device(IfIndex(skb.fields().iif)).rx_dropped.add(1);
+    env.kfree_skb(skb, Node::IpRcvFinish, reason);
+    Verdict::Done
+}
