@@ -1,9 +1,24 @@
 //! The packet's journey, stage by stage, on poll-mode lcores.
+//!
+//! The stages bear the kernel's names and keep its order and semantics; not its control flow: a stage takes a list of
+//! at most 32 packets, splits it, and hands the parts on, so that table lookups are always made in bulk.
+//!
+//! ```text
+//! poll -> netif_receive_skb_list -> ip_list_rcv -> ip_rcv_finish -+-> ip_forward -> ip_output -> dev_queue_xmit
+//!                        |                                        +-> ip_local_deliver -> icmp, udp, tcp
+//!                        +-> arp_process                          +-> ip_error
+//! ```
+//!
+//! Laws of the hot path: no allocation, lock, system call or panic; lcores read configuration as one immutable
+//! [`core::snapshot::Snapshot`] picked up between bursts; every packet is accounted for
+//! (`rx + created = tx + dropped + delivered + held`, [`core::counters::Ledger`]); time is an argument.
 #![forbid(unsafe_code)]
 
 pub mod core;
-pub mod net;
-pub mod time;
+pub mod device;
 pub mod fib;
+pub mod ipv4;
 pub mod neigh;
+pub mod net;
 pub mod skb;
+pub mod time;

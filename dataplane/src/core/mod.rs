@@ -1,4 +1,12 @@
-//! The lcore's loop, the configuration it reads, and what it counts.
+//! What every stage leans on: the lcore's main loop, the configuration it reads, what it counts, and the machinery
+//! shared between lcores and control.
 
 pub mod counters;
+pub mod dev;
 pub mod drop_reason;
+pub mod env;
+pub mod lcore;
+pub mod qsbr;
+pub mod shared;
+pub mod snapshot;
+pub mod xmit;

@@ -1,0 +1,12 @@
+//! IPv4 from `ip_rcv` to `ip_output`, and ICMP.
+
+pub mod icmp;
+pub mod icmp_limit;
+pub mod ip_error;
+pub mod ip_forward;
+pub mod ip_fragment;
+pub mod ip_input;
+pub mod ip_local_deliver;
+pub mod ip_options;
+pub mod ip_output;
+pub mod route;
