@@ -9,6 +9,8 @@ use crate::net::IfIndex;
 pub const MAX_DEVICES: usize = 256;
 /// Most DPDK ports.
 pub const MAX_PORTS: usize = 64;
+/// Most queues of one port in either direction.
+pub const MAX_QUEUES: usize = 16;
 /// Bounds of the burst-size histogram (inclusive); the last is the burst itself.
 pub const BURST_BUCKETS: [u64; 6] = [1, 2, 4, 8, 16, 32];
 
@@ -148,8 +150,15 @@ pub struct DeviceCells {
     pub tx_dropped: Counter,
     /// Link-layer multicast received.
     pub multicast: Counter,
-    /// Bursts of which the transmit ring took only a part.
-    pub tx_full: Counter,
+}
+
+/// What one lcore counts for one queue of a port.
+#[derive(Debug, Default)]
+pub struct QueueCells {
+    /// Packets that went through.
+    pub packets: Counter,
+    /// Bursts of which a transmit ring took only a part.
+    pub full: Counter,
 }
 
 /// What one lcore counts for one stage.
@@ -231,6 +240,8 @@ pub struct LcoreCells {
     drop_packets: [[Counter; DropReason::COUNT]; Node::COUNT],
     drop_bytes: [[Counter; DropReason::COUNT]; Node::COUNT],
     devices: Box<[DeviceCells]>,
+    rx_queues: Box<[QueueCells]>,
+    tx_queues: Box<[QueueCells]>,
     icmp_out: Box<[Counter]>,
 }
 
@@ -256,6 +267,8 @@ impl Default for LcoreCells {
             drop_packets: zero(),
             drop_bytes: zero(),
             devices: (0..MAX_DEVICES).map(|_| DeviceCells::default()).collect(),
+            rx_queues: (0..MAX_PORTS * MAX_QUEUES).map(|_| QueueCells::default()).collect(),
+            tx_queues: (0..MAX_PORTS * MAX_QUEUES).map(|_| QueueCells::default()).collect(),
             icmp_out: (0..256).map(|_| Counter::default()).collect(),
         }
     }
@@ -272,6 +285,18 @@ impl LcoreCells {
     #[inline]
     pub fn device(&self, dev: IfIndex) -> &DeviceCells {
         &self.devices[dev.index() % MAX_DEVICES]
+    }
+
+    /// The counters of one receive queue.
+    #[inline]
+    pub fn rx_queue(&self, port: u16, queue: u16) -> &QueueCells {
+        &self.rx_queues[queue_index(port, queue)]
+    }
+
+    /// The counters of one transmit queue.
+    #[inline]
+    pub fn tx_queue(&self, port: u16, queue: u16) -> &QueueCells {
+        &self.tx_queues[queue_index(port, queue)]
     }
 
     /// One MIB counter.
@@ -318,6 +343,11 @@ impl LcoreCells {
             delivered: self.delivered.get(),
         }
     }
+}
+
+#[inline]
+fn queue_index(port: u16, queue: u16) -> usize {
+    usize::from(port) % MAX_PORTS * MAX_QUEUES + usize::from(queue) % MAX_QUEUES
 }
 
 #[cfg(test)]

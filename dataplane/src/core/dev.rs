@@ -1,14 +1,14 @@
 //! `netif_receive_skb_list`: from a device's receive queue to the protocol handlers.
 //!
 //! Uses:  the Ethernet header.   Sets: every field (a received mbuf's are not cleared), pkt_type, network_offset.
-//! Next:  ip_list_rcv, arp_rcv.
+//! Next:  ip_list_rcv, arp_process.
 //! Drops: dev_ready (device down), otherhost, unhandled_proto.
 
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
 use crate::device::NetDevice;
 use crate::ipv4::ip_input::ip_list_rcv;
-use crate::neigh::arp_rcv::arp_rcv;
+use crate::neigh::arp_process::arp_process;
 use crate::skb::eth::{self, ETH_P_ARP, ETH_P_IP, EthHeader};
 use crate::skb::{Skb, SkbExt, SkbFields, SkbList, pkt_type};
 
@@ -79,7 +79,7 @@ fn demux(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList, 
             ETH_P_ARP if to == pkt_type::OTHERHOST => {
                 env.kfree_skb(skb, Node::ArpRcv, DropReason::OtherHost);
             }
-            ETH_P_ARP => arp_rcv(env, hands, dev, skb),
+            ETH_P_ARP => arp_process(env, hands, dev, skb),
             _ => {
                 env.cells.device(dev.ifindex).rx_dropped.add(1);
                 env.kfree_skb(skb, Node::NetifReceive, DropReason::UnhandledProto);

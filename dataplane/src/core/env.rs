@@ -22,9 +22,16 @@ pub struct Env<'a> {
     pub cells: &'a LcoreCells,
     /// When the burst was received.
     pub now: Instant,
+    /// The same, as neighbour entries note their use ([`crate::neigh::table::coarse`]).
+    pub now_coarse: u32,
 }
 
 impl Env<'_> {
+    /// Milliseconds since 1970-01-01 UTC.
+    pub fn wall_millis(&self) -> u64 {
+        self.shared.wall_origin_millis + self.now.as_millis()
+    }
+
     /// The TSC at the start of a stage, if stages are being timed.
     #[inline]
     pub fn stage_start(&self) -> u64 {
@@ -40,12 +47,6 @@ impl Env<'_> {
         if started != 0 {
             cells.cycles.add(rdtsc().wrapping_sub(started));
         }
-    }
-
-    /// The clock of neighbour entries' `used` mark: whole seconds.
-    #[inline]
-    pub fn now_coarse(&self) -> u32 {
-        (self.now.as_millis() >> 10) as u32
     }
 
     /// Frees a packet, saying where and why.

@@ -13,7 +13,7 @@ use super::snapshot::Snapshot;
 use crate::fib::Fib;
 use crate::fib::next_hop::NextHopTable;
 use crate::ipv4::icmp_limit::IcmpLimiter;
-use crate::neigh::arp::ArpUpdate;
+use crate::neigh::arp_rcv::Learn;
 use crate::neigh::table::{NeighId, NeighTable};
 use crate::net::IfIndex;
 use crate::skb::Skb;
@@ -42,7 +42,7 @@ pub enum ToControl {
         /// Device the packet came in by.
         dev: IfIndex,
         /// Who, and how it was said.
-        update: ArpUpdate,
+        learn: Learn,
     },
 }
 
@@ -79,7 +79,9 @@ pub struct Shared {
     /// How many errors we may send.
     pub icmp_limit: IcmpLimiter,
     /// Which lcores have let go of what.
-    pub qsbr: Qsbr,
+    pub qsbr: Arc<Qsbr>,
+    /// Milliseconds from 1970-01-01 UTC to the origin of [`crate::time::Instant`].
+    pub wall_origin_millis: u64,
     snapshot: ArcSwap<Snapshot>,
     generation: AtomicU64,
     cells: Box<[LcoreCells]>,
@@ -93,13 +95,21 @@ pub struct Shared {
 
 impl Shared {
     /// State for `lcores` workers and one control thread, starting from `snapshot`.
-    pub fn new(lcores: usize, snapshot: Snapshot, fib: Arc<Fib>, neigh: Arc<NeighTable>) -> Self {
+    pub fn new(
+        lcores: usize,
+        snapshot: Snapshot,
+        qsbr: Arc<Qsbr>,
+        fib: Arc<Fib>,
+        neigh: Arc<NeighTable>,
+        wall_origin_millis: u64,
+    ) -> Self {
         Shared {
             fib,
             next_hops: Arc::default(),
             neigh,
             icmp_limit: IcmpLimiter::default(),
-            qsbr: Qsbr::new(lcores),
+            qsbr,
+            wall_origin_millis,
             generation: AtomicU64::new(snapshot.generation),
             snapshot: ArcSwap::from_pointee(snapshot),
             cells: (0..=lcores).map(|_| LcoreCells::default()).collect(),

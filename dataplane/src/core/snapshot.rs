@@ -20,7 +20,7 @@ pub struct Sysctl {
     /// What the hash of a multipath route covers: 0 addresses, 1 addresses, protocol and ports.
     pub fib_multipath_hash_policy: u8,
     /// Seed of that hash.
-    pub fib_multipath_hash_seed: u32,
+    pub fib_multipath_hash_seed: u64,
     /// Set the packet's priority from its TOS when forwarding.
     pub ip_forward_update_priority: bool,
 }

@@ -129,10 +129,12 @@ fn hard_start_xmit(env: &Env<'_>, tx: &mut PortTx) {
             let sent = queue.tx_burst(&mut tx.buffer) as u64;
             let left: u64 = tx.buffer.iter().map(|skb| skb.len() as u64).sum();
             env.cells.tx.add(sent);
+            let queue_cells = env.cells.tx_queue(queue.port().0, queue.queue());
+            queue_cells.packets.add(sent);
             cells.tx_packets.add(sent);
             cells.tx_bytes.add(bytes - left);
             if sent < offered {
-                cells.tx_full.add(1);
+                queue_cells.full.add(1);
                 cells.tx_dropped.add(offered - sent);
                 env.kfree_skb_list(&mut tx.buffer, Node::HardStartXmit, DropReason::TxFull);
             }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use skiff_pmd::PortId;
 
+use crate::neigh::arp_rcv::ArpIgnore;
 use crate::net::{IfIndex, MacAddr};
 use crate::skb::eth;
 
@@ -43,8 +44,8 @@ pub struct DeviceConf {
     pub drop_unicast_in_l2_multicast: bool,
     /// Route 127.0.0.0/8 like other networks.
     pub route_localnet: bool,
-    /// Which ARP requests to answer: 0 any local address, 1 addresses of this device, 2 of this device and subnet.
-    pub arp_ignore: u8,
+    /// Which ARP requests to answer.
+    pub arp_ignore: ArpIgnore,
     /// Answer ARP for addresses reached by another device.
     pub proxy_arp: bool,
     /// Learn from gratuitous ARP of unknown neighbours.
@@ -63,7 +64,7 @@ impl Default for DeviceConf {
             send_redirects: true,
             drop_unicast_in_l2_multicast: false,
             route_localnet: false,
-            arp_ignore: 0,
+            arp_ignore: ArpIgnore::AnyLocal,
             proxy_arp: false,
             arp_accept: false,
             drop_gratuitous_arp: false,

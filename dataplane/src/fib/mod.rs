@@ -25,6 +25,7 @@ mod entry;
 mod groups;
 mod memory;
 pub mod multipath;
+pub mod next_hop;
 mod rib;
 mod table;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::NextHopId;
-use super::multipath;
+use super::multipath::{self, FlowHash};
 use crate::core::qsbr::{Deferred, Qsbr};
 use crate::neigh::table::NeighId;
 use crate::net::IfIndex;
@@ -105,14 +105,14 @@ impl NextHopTable {
     /// The next hop of that number. Number 0 and free slots read as [`Kind::None`].
     #[inline]
     pub fn get(&self, id: NextHopId) -> NextHop {
-        let slot = &self.slots[id.0 as usize % MAX_NEXT_HOPS];
+        let slot = &self.slots[id.index() % MAX_NEXT_HOPS];
         let [a, b, c] = [0, 1, 2].map(|i| slot.0[i].load(Ordering::Relaxed));
         NextHop {
             kind: Kind::from_bits(a as u8),
             oif: IfIndex((a >> 16) as u16),
             mtu: (a >> 32) as u16,
             gateway: b as u32,
-            neigh: NeighId((b >> 32) as u32),
+            neigh: NeighId::from_u32((b >> 32) as u32),
             prefsrc: c as u32,
             members: (b as u32, (a >> 48) as u16),
         }
@@ -120,7 +120,7 @@ impl NextHopTable {
 
     /// The member of a [`Kind::Multipath`] group for a flow with this 31-bit hash, and the group itself otherwise.
     #[inline]
-    pub fn select(&self, id: NextHopId, hash: u32) -> NextHopId {
+    pub fn select(&self, id: NextHopId, hash: FlowHash) -> NextHopId {
         let group = self.get(id);
         if group.kind != Kind::Multipath {
             return id;
@@ -128,8 +128,8 @@ impl NextHopTable {
         let (first, count) = group.members;
         for i in first..first + u32::from(count) {
             let member = self.members[i as usize % MAX_GROUP_MEMBERS].load(Ordering::Relaxed);
-            if hash <= (member >> 32) as u32 {
-                return NextHopId(member as u32);
+            if hash.get() as i32 <= (member >> 32) as i32 {
+                return hop_id(member as u32);
             }
         }
         NextHopId::NONE
@@ -141,12 +141,12 @@ impl NextHopTable {
         let (first, count) = if group.kind == Kind::Multipath { group.members } else { (0, 0) };
         (first..first + u32::from(count)).map(|i| {
             let member = self.members[i as usize % MAX_GROUP_MEMBERS].load(Ordering::Relaxed);
-            self.get(NextHopId(member as u32))
+            self.get(hop_id(member as u32))
         })
     }
 
     fn write(&self, id: NextHopId, words: [u64; 3]) {
-        for (cell, word) in self.slots[id.0 as usize % MAX_NEXT_HOPS].0.iter().zip(words) {
+        for (cell, word) in self.slots[id.index() % MAX_NEXT_HOPS].0.iter().zip(words) {
             cell.store(word, Ordering::Relaxed);
         }
     }
@@ -235,7 +235,7 @@ impl NextHopWriter {
             if let Some((_, refs, _)) = self.in_use.get_mut(&id) {
                 *refs += 1;
             }
-            return Ok(NextHopId(id));
+            return Ok(hop_id(id));
         }
         self.reclaim(qsbr);
         let id = match self.free.pop() {
@@ -258,27 +258,27 @@ impl NextHopWriter {
         };
         if let NextHopSpec::Multipath(list) = spec {
             for (member, _) in list {
-                if let Some((_, refs, _)) = self.in_use.get_mut(&member.0) {
+                if let Some((_, refs, _)) = self.in_use.get_mut(&member.get()) {
                     *refs += 1;
                 }
             }
         }
-        self.table.write(NextHopId(id), encode(spec, members));
+        self.table.write(hop_id(id), encode(spec, members));
         self.by_spec.insert(spec.clone(), id);
         self.in_use.insert(id, (spec.clone(), 1, members));
-        Ok(NextHopId(id))
+        Ok(hop_id(id))
     }
 
     /// Gives one reference back. The last one retires the slot, which is used again after a grace period.
     pub fn release(&mut self, id: NextHopId, qsbr: &Qsbr) {
-        let Some((_, refs, _)) = self.in_use.get_mut(&id.0) else { return };
+        let Some((_, refs, _)) = self.in_use.get_mut(&id.get()) else { return };
         *refs -= 1;
         if *refs > 0 {
             return;
         }
-        if let Some((spec, _, members)) = self.in_use.remove(&id.0) {
+        if let Some((spec, _, members)) = self.in_use.remove(&id.get()) {
             self.by_spec.remove(&spec);
-            self.retired.push(qsbr.advance(), (id.0, members));
+            self.retired.defer(qsbr, (id.get(), members));
             if let NextHopSpec::Multipath(list) = spec {
                 for (member, _) in list {
                     self.release(member, qsbr);
@@ -289,7 +289,7 @@ impl NextHopWriter {
 
     /// The specification behind a number in use.
     pub fn spec(&self, id: NextHopId) -> Option<&NextHopSpec> {
-        self.in_use.get(&id.0).map(|(spec, _, _)| spec)
+        self.in_use.get(&id.get()).map(|(spec, _, _)| spec)
     }
 
     /// Next hops in use, groups included.
@@ -317,21 +317,25 @@ impl NextHopWriter {
             }
             None => return Err(NextHopsFull),
         };
-        let weights: Vec<u32> = list.iter().map(|(_, w)| u32::from(*w)).collect();
-        for (i, (bound, (member, _))) in multipath::upper_bounds(&weights).into_iter().zip(list).enumerate() {
-            let word = u64::from(bound) << 32 | u64::from(member.0);
+        let weights = list.iter().map(|(_, w)| *w);
+        for (i, (bound, (member, _))) in multipath::upper_bounds(weights).zip(list).enumerate() {
+            let word = u64::from(bound as u32) << 32 | u64::from(member.get());
             self.table.members[(first as usize + i) % MAX_GROUP_MEMBERS].store(word, Ordering::Relaxed);
         }
         Ok((first, count))
     }
 
     fn reclaim(&mut self, qsbr: &Qsbr) {
-        let (free, free_members) = (&mut self.free, &mut self.free_members);
-        self.retired.reclaim(qsbr, |(id, members)| {
-            free.push(id);
-            free_members.extend(members);
-        });
+        for (id, members) in self.retired.reclaim(qsbr) {
+            self.free.push(id);
+            self.free_members.extend(members);
+        }
     }
+}
+
+/// The number of a slot; every slot number is a valid [`NextHopId`].
+fn hop_id(slot: u32) -> NextHopId {
+    NextHopId::new(slot).unwrap_or(NextHopId::NONE)
 }
 
 fn encode(spec: &NextHopSpec, members: Option<(u32, u16)>) -> [u64; 3] {
@@ -340,7 +344,7 @@ fn encode(spec: &NextHopSpec, members: Option<(u32, u16)>) -> [u64; 3] {
     };
     match *spec {
         NextHopSpec::Unicast { oif, gateway: Some((gw, neigh)), mtu, prefsrc } => {
-            [word0(Kind::Gateway, oif, mtu), u64::from(gw) | u64::from(neigh.0) << 32, u64::from(prefsrc)]
+            [word0(Kind::Gateway, oif, mtu), u64::from(gw) | u64::from(neigh.as_u32()) << 32, u64::from(prefsrc)]
         }
         NextHopSpec::Unicast { oif, gateway: None, mtu, prefsrc } => {
             [word0(Kind::Link, oif, mtu), 0, u64::from(prefsrc)]
@@ -364,7 +368,7 @@ mod tests {
     use super::*;
 
     fn unicast(oif: u16, gateway: u32) -> NextHopSpec {
-        NextHopSpec::Unicast { oif: IfIndex(oif), gateway: Some((gateway, NeighId(9))), mtu: 1500, prefsrc: 7 }
+        NextHopSpec::Unicast { oif: IfIndex(oif), gateway: Some((gateway, NeighId::from_u32(9))), mtu: 1500, prefsrc: 7 }
     }
 
     #[test]
@@ -377,7 +381,7 @@ mod tests {
         assert_ne!(a, b);
         let hop = table.get(a);
         assert_eq!((hop.kind, hop.oif, hop.mtu, hop.gateway), (Kind::Gateway, IfIndex(2), 1500, 0x0a000001));
-        assert_eq!((hop.neigh, hop.prefsrc), (NeighId(9), 7));
+        assert_eq!((hop.neigh, hop.prefsrc), (NeighId::from_u32(9), 7));
         writer.release(a, &qsbr);
         assert!(writer.spec(a).is_some());
         writer.release(a, &qsbr);
@@ -396,10 +400,10 @@ mod tests {
         let group = writer.acquire(&NextHopSpec::Multipath(vec![(a, 1), (b, 3)]), &qsbr).unwrap();
         writer.release(a, &qsbr);
         writer.release(b, &qsbr);
-        assert_eq!(table.select(group, 0), a);
-        assert_eq!(table.select(group, (1 << 31) / 4), b);
-        assert_eq!(table.select(group, (1 << 31) - 1), b);
-        assert_eq!(table.select(a, 12345), a, "a plain next hop is its own selection");
+        assert_eq!(table.select(group, FlowHash::new(0)), a);
+        assert_eq!(table.select(group, FlowHash::new((1 << 31) / 4)), b);
+        assert_eq!(table.select(group, FlowHash::new((1 << 31) - 1)), b);
+        assert_eq!(table.select(a, FlowHash::new(12345)), a, "a plain next hop is its own selection");
         assert_eq!(writer.groups(), 1);
         writer.release(group, &qsbr);
         assert!(writer.is_empty(), "members outlived their group");

@@ -85,11 +85,11 @@ fn ip_forward(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) -
         env.kfree_skb(skb, Node::IpForward, DropReason::PktTooBig);
         return None;
     }
-    if fields.oif == dev.ifindex.0 && dev.conf.send_redirects {
-        icmp::ip_rt_send_redirect(env, hands, dev, &skb);
-    }
     let header = skb.network_mut().first_chunk_mut::<MIN_HEADER_LEN>()?;
     ipv4::decrease_ttl(header);
+    if fields.oif == dev.ifindex.0 && dev.conf.send_redirects {
+        icmp::ip_rt_send_redirect(env, hands, &skb);
+    }
     if env.snap.sysctl.ip_forward_update_priority {
         skb.fields_mut().priority = rt_tos2priority(tos);
     }

@@ -17,7 +17,7 @@ use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::device::NetDevice;
 use crate::fib::NextHopId;
-use crate::fib::multipath;
+use crate::fib::multipath::{self, FiveTuple, FlowHash};
 use crate::fib::next_hop::{Kind, NextHop};
 use crate::net::IfIndex;
 use crate::skb::ipv4::{self, Ipv4Header, MIN_HEADER_LEN};
@@ -145,7 +145,7 @@ fn route_burst(env: &Env<'_>, list: &mut SkbList) -> (u32, u32) {
 #[inline]
 pub fn set_route(skb: &mut Skb, id: NextHopId, hop: &NextHop, dst: u32) {
     let fields = skb.fields_mut();
-    fields.next_hop = id.0;
+    fields.next_hop = id.get();
     fields.oif = hop.oif.0;
     fields.gateway = if hop.kind == Kind::Gateway { hop.gateway } else { dst };
     fields.mtu = hop.mtu;
@@ -160,29 +160,28 @@ pub fn fib_select_path(env: &Env<'_>, skb: &Skb, group: NextHopId) -> (NextHopId
 
 /// The flow hash of `net.ipv4.fib_multipath_hash_policy`: 0 addresses (of the inner packet for an ICMP error, so that
 /// errors follow their flow), 1 addresses, protocol and ports (addresses alone for fragments).
-fn fib_multipath_hash(env: &Env<'_>, skb: &Skb) -> u32 {
+fn fib_multipath_hash(env: &Env<'_>, skb: &Skb) -> FlowHash {
     let sysctl = &env.snap.sysctl;
     let seed = sysctl.fib_multipath_hash_seed;
     let network = skb.network();
-    let Some(header) = Ipv4Header::parse(network) else { return 0 };
+    let Some(header) = Ipv4Header::parse(network) else { return FlowHash::new(0) };
     let payload = network.get(header.header_len()..).unwrap_or(&[]);
     if sysctl.fib_multipath_hash_policy == 1 {
-        let ports = match (header.protocol(), payload) {
+        let (src_port, dst_port) = match (header.protocol(), payload) {
             (ipv4::IPPROTO_TCP | ipv4::IPPROTO_UDP, [a, b, c, d, ..]) if !header.is_fragment() => {
                 (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
             }
             _ => (0, 0),
         };
-        return multipath::hash_l4(seed, header.src(), header.dst(), header.protocol(), ports.0, ports.1);
+        let (src, dst, protocol) = (header.src(), header.dst(), header.protocol());
+        return multipath::hash_l4(&FiveTuple { src, dst, protocol, src_port, dst_port }, seed);
     }
     let inner = (header.protocol() == ipv4::IPPROTO_ICMP && !header.is_fragment())
         .then(|| super::icmp::quoted_header(payload))
         .flatten();
-    match inner {
-        // The quoted packet went the other way: swapped, the error hashes as its flow does.
-        Some(inner) => multipath::hash_l3(seed, inner.dst(), inner.src()),
-        None => multipath::hash_l3(seed, header.src(), header.dst()),
-    }
+    // The hash is symmetric, so the quoted packet, which went the other way, hashes as its flow does.
+    let (src, dst) = inner.map_or((header.src(), header.dst()), |inner| (inner.src(), inner.dst()));
+    multipath::hash_l3(src, dst, seed)
 }
 
 /// Routes one packet with every check of the kernel's `ip_route_input_slow`, in its order.

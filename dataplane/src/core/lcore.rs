@@ -1,0 +1,288 @@
+//! The lcore's main loop, in the manner of NAPI: poll the receive queues in turn with a budget of one burst each, run
+//! every packet's journey to its end, send what gathered, and sleep when there is nothing to do.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use skiff_pmd::time::{rdtsc, tsc_hz};
+use skiff_pmd::{EpollSet, Ring, RxQueue, lcore};
+
+use super::counters::LcoreCells;
+use super::dev::netif_receive_skb_list;
+use super::drop_reason::{DropReason, Node};
+use super::env::{Env, Hands};
+use super::shared::{RunState, Shared, ToLcore};
+use super::snapshot::Snapshot;
+use super::xmit;
+use crate::ipv4::icmp::icmp_send;
+use crate::neigh::table::coarse;
+use crate::skb::icmp::{ICMP_DEST_UNREACH, unreach};
+use crate::skb::{SkbList, flags, SkbExt};
+use crate::time::Instant;
+
+/// Messages from the control thread an lcore takes in one round.
+const MESSAGES_A_ROUND: usize = 32;
+/// How long an lcore polls empty queues before it first sleeps.
+const SPIN_BEFORE_SLEEP: Duration = Duration::from_micros(100);
+/// First sleep, doubled up to the longest.
+const SHORTEST_SLEEP: Duration = Duration::from_micros(10);
+/// Longest sleep where no interrupt ends it: bounds the delay of a first packet.
+const LONGEST_SLEEP: Duration = Duration::from_micros(250);
+/// Longest sleep where receive interrupts end it.
+const LONGEST_INTERRUPT_SLEEP: Duration = Duration::from_millis(10);
+
+/// What an lcore does when its queues are empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Poll on.
+    Poll,
+    /// Poll for a while, then sleep a little longer each time; with receive interrupts where every queue has them.
+    Adaptive,
+}
+
+/// The TSC as [`Instant`].
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: u64,
+    /// Nanoseconds per cycle, times 2^32.
+    scale: u64,
+}
+
+impl Clock {
+    /// A clock that reads zero at TSC value `origin`.
+    pub fn new(origin: u64) -> Self {
+        let scale = (1_000_000_000u128 << 32) / u128::from(tsc_hz().max(1));
+        Clock { origin, scale: scale as u64 }
+    }
+
+    /// The instant of a TSC value.
+    #[inline]
+    pub fn at(&self, tsc: u64) -> Instant {
+        let cycles = tsc.saturating_sub(self.origin);
+        Instant::from_nanos(((u128::from(cycles) * u128::from(self.scale)) >> 32) as u64)
+    }
+
+    /// Now.
+    #[inline]
+    pub fn now(&self) -> Instant {
+        self.at(rdtsc())
+    }
+}
+
+/// Everything one lcore owns.
+#[derive(Debug)]
+pub struct Worker {
+    /// Number among the workers.
+    pub id: usize,
+    /// CPU to run on; `None` leaves the thread where the scheduler puts it.
+    pub cpu: Option<u16>,
+    /// State shared with everybody.
+    pub shared: Arc<Shared>,
+    /// Receive queues it polls.
+    pub rx: Vec<RxQueue>,
+    /// Rings by which other lcores hand it packets for the transmit queues it owns.
+    pub handoff: Vec<Arc<Ring>>,
+    /// Transmit queues and pool.
+    pub hands: Hands,
+    /// What it does when there is nothing to do.
+    pub idle: Idle,
+    /// The common clock.
+    pub clock: Clock,
+}
+
+impl Worker {
+    /// Starts the loop on a thread of its own. The thread gives the worker back when the run state becomes
+    /// [`RunState::Stopped`].
+    ///
+    /// # Errors
+    /// The thread could not be created, pinned or registered.
+    pub fn spawn(self) -> std::io::Result<JoinHandle<Worker>> {
+        let (tell, told) = std::sync::mpsc::channel();
+        let handle = thread::Builder::new().name(format!("skiff-lcore{}", self.id)).spawn(move || {
+            let mut worker = self;
+            let ready = worker.cpu.map_or(Ok(()), lcore::pin_current_thread).and_then(|()| lcore::register_thread());
+            match ready {
+                Ok(_registration) => {
+                    let _ = tell.send(None);
+                    worker.run();
+                }
+                Err(error) => {
+                    let _ = tell.send(Some(error.to_string()));
+                }
+            }
+            worker
+        })?;
+        match told.recv() {
+            Ok(Some(error)) => Err(std::io::Error::other(error)),
+            _ => Ok(handle),
+        }
+    }
+
+    /// The loop. Returns when the run state becomes [`RunState::Stopped`].
+    pub fn run(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let cells = shared.cells(self.id);
+        let mut sleeper = Sleeper::new(self.idle, &mut self.rx);
+        shared.qsbr.online(self.id);
+        let mut snap = shared.snapshot();
+        loop {
+            let start = rdtsc();
+            shared.qsbr.quiescent(self.id);
+            if shared.generation() != snap.generation {
+                snap = shared.snapshot();
+            }
+            let state = shared.run_state();
+            if state == RunState::Stopped {
+                break;
+            }
+            let moved = self.round(&shared, &snap, cells, start, state);
+            let end = rdtsc();
+            if moved > 0 {
+                cells.busy_cycles.add(end - start);
+                sleeper.woke();
+                continue;
+            }
+            cells.idle_cycles.add(end - start);
+            // Off the hot path here: a round that found nothing.
+            cells.last_quiescent_tsc.set(end);
+            if let Some(nap) = sleeper.nap(end) {
+                shared.qsbr.offline(self.id);
+                let interrupted = sleeper.sleep(nap, &mut self.rx);
+                shared.qsbr.online(self.id);
+                let woke = rdtsc();
+                cells.sleep_cycles.add(woke - end);
+                cells.interrupt_wakeups.add(u64::from(interrupted));
+            }
+        }
+        shared.qsbr.offline(self.id);
+    }
+
+    /// One turn over queues and messages. Returns how many packets moved.
+    #[inline]
+    pub fn round(
+        &mut self,
+        shared: &Shared,
+        snap: &Snapshot,
+        cells: &LcoreCells,
+        tsc: u64,
+        state: RunState,
+    ) -> usize {
+        let now = self.clock.at(tsc);
+        let env = Env { snap, shared, cells, now, now_coarse: coarse(now) };
+        let mut moved = 0;
+        let mut list = SkbList::new();
+        if state == RunState::Running {
+            for queue in &mut self.rx {
+                moved += poll(&env, &mut self.hands, queue, &mut list);
+            }
+        }
+        moved += serve_control(&env, &mut self.hands, self.id);
+        for ring in &self.handoff {
+            moved += ring.dequeue_burst(&mut list);
+            xmit::dev_queue_xmit_list(&env, &mut self.hands, &mut list);
+        }
+        xmit::flush(&env, &mut self.hands);
+        moved
+    }
+}
+
+/// One burst from one queue, through its whole journey.
+#[inline]
+fn poll(env: &Env<'_>, hands: &mut Hands, queue: &mut RxQueue, list: &mut SkbList) -> usize {
+    let started = env.stage_start();
+    let n = queue.rx_burst(list);
+    env.cells.polls.add(1);
+    if n == 0 {
+        env.cells.empty_polls.add(1);
+        return 0;
+    }
+    let port = queue.port().0;
+    env.cells.rx.add(n as u64);
+    env.cells.count_burst(n);
+    env.cells.rx_queue(port, queue.queue()).packets.add(n as u64);
+    env.stage_end(Node::Poll, n as u64, started);
+    let dev = env.snap.device(env.snap.by_port(port));
+    netif_receive_skb_list(env, hands, dev, list);
+    n
+}
+
+/// What the control thread asked for.
+#[inline]
+fn serve_control(env: &Env<'_>, hands: &mut Hands, id: usize) -> usize {
+    let mut served = 0;
+    while served < MESSAGES_A_ROUND
+        && let Some(message) = env.shared.receive_lcore(id)
+    {
+        match message {
+            ToLcore::Xmit(skb) => xmit::dev_queue_xmit(env, hands, skb),
+            ToLcore::NeighFailed(skb) => {
+                // A packet of our own: there is nobody to tell.
+                if skb.fields().flags & flags::LOCAL_OUT == 0 {
+                    icmp_send(env, hands, &skb, ICMP_DEST_UNREACH, unreach::HOST, 0);
+                }
+                env.kfree_skb(skb, Node::NeighResolve, DropReason::NeighFailed);
+            }
+        }
+        served += 1;
+    }
+    served
+}
+
+/// Decides when and how long to sleep.
+#[derive(Debug)]
+struct Sleeper {
+    idle: Idle,
+    epoll: Option<EpollSet>,
+    spin_cycles: u64,
+    idle_since: u64,
+    next: Duration,
+}
+
+impl Sleeper {
+    fn new(idle: Idle, rx: &mut [RxQueue]) -> Self {
+        if idle == Idle::Adaptive {
+            // The kernel rounds sleeps up by the thread's timer slack, 50 us by default.
+            lcore::set_timer_slack_ns(1_000);
+        }
+        let interrupts = idle == Idle::Adaptive && !rx.is_empty() && rx.iter().all(RxQueue::supports_interrupt);
+        let epoll = interrupts.then(|| EpollSet::new(rx).ok()).flatten();
+        let spin_cycles = tsc_hz() / 1_000_000 * SPIN_BEFORE_SLEEP.as_micros() as u64;
+        Sleeper { idle, epoll, spin_cycles, idle_since: 0, next: SHORTEST_SLEEP }
+    }
+
+    #[inline]
+    fn woke(&mut self) {
+        self.idle_since = 0;
+        self.next = SHORTEST_SLEEP;
+    }
+
+    /// After an empty round that ended at `tsc`: how long to sleep, if at all.
+    #[inline]
+    fn nap(&mut self, tsc: u64) -> Option<Duration> {
+        if self.idle == Idle::Poll {
+            return None;
+        }
+        if self.idle_since == 0 {
+            self.idle_since = tsc;
+        }
+        if tsc - self.idle_since < self.spin_cycles {
+            return None;
+        }
+        let nap = self.next;
+        let longest = if self.epoll.is_some() { LONGEST_INTERRUPT_SLEEP } else { LONGEST_SLEEP };
+        self.next = (nap * 2).min(longest);
+        Some(nap)
+    }
+
+    /// Sleeps; true if a receive interrupt ended it.
+    fn sleep(&mut self, nap: Duration, rx: &mut [RxQueue]) -> bool {
+        match &mut self.epoll {
+            Some(epoll) if nap >= Duration::from_millis(1) => epoll.sleep(rx, nap),
+            _ => {
+                thread::sleep(nap);
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! `ip_output`: the Ethernet header towards the neighbour, and fragmentation where the way out is narrower.
+//!
+//! Uses:  next_hop, oif, gateway, mtu, network_offset.   Sets: the Ethernet header.
+//! Next:  dev_queue_xmit, or the neighbour's queue (in control) until its address is known.
+//! Drops: punt_full (control thread busy), frag_failed, pkt_too_big (a packet of our own with DF).
+
+use super::icmp::icmp_send;
+use super::ip_fragment::ip_fragment;
+use crate::core::counters::Mib;
+use crate::core::drop_reason::{DropReason, Node};
+use crate::core::env::{Env, Hands};
+use crate::core::shared::ToControl;
+use crate::core::xmit::dev_queue_xmit_list;
+use crate::fib::NextHopId;
+use crate::fib::next_hop::Kind;
+use crate::neigh::table::NeighEntry;
+use crate::net::{IfIndex, MacAddr};
+use crate::skb::eth::{self, ETH_P_IP};
+use crate::skb::icmp::{ICMP_DEST_UNREACH, unreach};
+use crate::skb::ipv4::{IP_DF, Ipv4Header};
+use crate::skb::{Skb, SkbExt, SkbList};
+
+/// Sends a burst that has its routes.
+#[inline]
+pub fn ip_output_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
+    let (started, count) = (env.stage_start(), list.len() as u64);
+    let mut odd = 0u32;
+    let mut octets = 0;
+    for (i, skb) in list.iter_mut().enumerate() {
+        let sent = output_plain(env, skb);
+        octets += if sent { skb.network_len() as u64 } else { 0 };
+        odd |= u32::from(!sent) << i;
+    }
+    env.cells.mib(Mib::IpOutTransmits).add(count - u64::from(odd.count_ones()));
+    env.cells.mib(Mib::IpExtOutOctets).add(octets);
+    let mut singles = SkbList::new();
+    if odd != 0 {
+        list.extract(odd, &mut singles);
+    }
+    env.stage_end(Node::IpOutput, count, started);
+    if !list.is_empty() {
+        dev_queue_xmit_list(env, hands, list);
+    }
+    for skb in singles.drain() {
+        ip_output(env, hands, skb);
+    }
+}
+
+/// The common case: it fits, and the neighbour's header is ready. False, and nothing touched, otherwise.
+#[inline]
+fn output_plain(env: &Env<'_>, skb: &mut Skb) -> bool {
+    if skb.network_len() > usize::from(skb.fields().mtu) {
+        return false;
+    }
+    let Some(entry) = neighbour(env, skb) else { return false };
+    let Some(header) = entry.header() else { return false };
+    entry.mark_used(env.now_coarse);
+    if entry.needs_confirm() {
+        report_use(env, skb, entry);
+    }
+    write_header(skb, &header)
+}
+
+/// The neighbour entry of the packet's next hop, if there is one.
+#[inline]
+fn neighbour<'a>(env: &Env<'a>, skb: &Skb) -> Option<&'a NeighEntry> {
+    let fields = skb.fields();
+    let hop = env.shared.next_hops.get(NextHopId::new(fields.next_hop)?);
+    match hop.kind {
+        Kind::Gateway => Some(env.shared.neigh.entry(hop.neigh)),
+        Kind::Link => {
+            let id = env.shared.neigh.lookup(IfIndex(fields.oif), fields.gateway)?;
+            Some(env.shared.neigh.entry(id))
+        }
+        _ => None,
+    }
+}
+
+#[cold]
+fn report_use(env: &Env<'_>, skb: &Skb, entry: &NeighEntry) {
+    let fields = skb.fields();
+    let id = env.shared.neigh.lookup(IfIndex(fields.oif), fields.gateway);
+    let told = id.is_some_and(|id| env.shared.send_to_control(ToControl::NeighUsed(id)).is_ok());
+    if !told {
+        entry.unreport();
+    }
+}
+
+/// Puts an Ethernet header in front of the IP header. False if there is no room for one.
+#[inline]
+pub fn write_header(skb: &mut Skb, header: &[u8; eth::HEADER_LEN]) -> bool {
+    let offset = usize::from(skb.fields().network_offset);
+    if offset != eth::HEADER_LEN && !make_room(skb, offset) {
+        return false;
+    }
+    match skb.data_mut().first_chunk_mut::<{ eth::HEADER_LEN }>() {
+        Some(place) => {
+            *place = *header;
+            true
+        }
+        None => false,
+    }
+}
+
+/// Moves the start of the packet so that exactly an Ethernet header fits before the IP header.
+#[cold]
+fn make_room(skb: &mut Skb, offset: usize) -> bool {
+    let moved = match offset.checked_sub(eth::HEADER_LEN) {
+        Some(surplus) => skb.adj(surplus),
+        None => skb.prepend(eth::HEADER_LEN - offset).is_some(),
+    };
+    if moved {
+        skb.fields_mut().network_offset = eth::HEADER_LEN as u8;
+    }
+    moved
+}
+
+/// One packet through everything the common case leaves out: fragmentation, broadcast, an unknown neighbour.
+pub fn ip_output(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
+    let fields = *skb.fields();
+    if skb.network_len() > usize::from(fields.mtu) {
+        let Some(header) = Ipv4Header::parse(skb.network()) else {
+            return env.kfree_skb(skb, Node::IpOutput, DropReason::IpInhdr);
+        };
+        if header.frag_off() & IP_DF != 0 {
+            env.cells.mib(Mib::IpFragFails).add(1);
+            icmp_send(env, hands, &skb, ICMP_DEST_UNREACH, unreach::FRAG_NEEDED, u32::from(fields.mtu));
+            return env.kfree_skb(skb, Node::IpOutput, DropReason::PktTooBig);
+        }
+        let mut pieces = SkbList::new();
+        // Each call yields at most a burst; a 64 KiB datagram over a small MTU takes several.
+        let mut cut = ip_fragment(env, hands, skb, &mut pieces);
+        loop {
+            for piece in pieces.drain() {
+                ip_finish_output2(env, hands, piece);
+            }
+            match cut {
+                Some(rest) => cut = rest.resume(env, hands, &mut pieces),
+                None => return,
+            }
+        }
+    }
+    ip_finish_output2(env, hands, skb);
+}
+
+/// Hands a packet that fits to its neighbour, or to the control thread until the neighbour is known.
+fn ip_finish_output2(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
+    let fields = *skb.fields();
+    let hop = NextHopId::new(fields.next_hop).map(|id| env.shared.next_hops.get(id));
+    let ready = match hop.map(|h| h.kind) {
+        Some(Kind::Broadcast) => {
+            let mut header = [0; eth::HEADER_LEN];
+            let mac = env.snap.device(IfIndex(fields.oif)).mac;
+            eth::emit(&mut header, MacAddr::BROADCAST, mac, ETH_P_IP);
+            Some(header)
+        }
+        _ => neighbour(env, &skb).and_then(|entry| {
+            entry.mark_used(env.now_coarse);
+            if entry.needs_confirm() {
+                report_use(env, &skb, entry);
+            }
+            entry.header()
+        }),
+    };
+    let Some(header) = ready else { return neigh_resolve_output(env, skb) };
+    if !write_header(&mut skb, &header) {
+        return env.kfree_skb(skb, Node::IpOutput, DropReason::Nomem);
+    }
+    env.cells.mib(Mib::IpOutTransmits).add(1);
+    env.cells.mib(Mib::IpExtOutOctets).add(skb.network_len() as u64);
+    crate::core::xmit::dev_queue_xmit(env, hands, skb);
+}
+
+/// Gives a packet to the control thread, which asks for the neighbour and holds the packet meanwhile.
+fn neigh_resolve_output(env: &Env<'_>, skb: Skb) {
+    let (dev, addr) = (IfIndex(skb.fields().oif), skb.fields().gateway);
+    let node = env.cells.node(Node::NeighResolve);
+    node.packets.add(1);
+    node.batches.add(1);
+    if let Err(ToControl::Resolve { skb, .. }) = env.shared.send_to_control(ToControl::Resolve { dev, addr, skb }) {
+        env.kfree_skb(skb, Node::NeighResolve, DropReason::PuntFull);
+    }
+}
+
+/// Routes a packet of our own (network header complete, Ethernet header room in front) and sends it.
+/// The caller has counted it as created.
+pub fn ip_local_out(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
+    env.cells.mib(Mib::IpOutRequests).add(1);
+    let Some(header) = Ipv4Header::parse(skb.network()) else {
+        return env.kfree_skb(skb, Node::IpOutput, DropReason::IpInhdr);
+    };
+    let dst = header.dst();
+    let mut id = env.shared.fib.lookup(dst);
+    let mut hop = env.shared.next_hops.get(id);
+    if hop.kind == Kind::Multipath {
+        (id, hop) = super::route::fib_select_path(env, &skb, id);
+    }
+    match hop.kind {
+        Kind::Gateway | Kind::Link | Kind::Broadcast => {
+            super::route::set_route(&mut skb, id, &hop, dst);
+            ip_output(env, hands, skb);
+        }
+        _ => {
+            env.cells.mib(Mib::IpOutNoRoutes).add(1);
+            env.kfree_skb(skb, Node::IpOutput, DropReason::IpInnoroutes);
+        }
+    }
+}
