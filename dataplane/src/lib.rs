@@ -4,4 +4,5 @@
 pub mod net;
 pub mod time;
 pub mod fib;
+pub mod ipv4;
 pub mod neigh;

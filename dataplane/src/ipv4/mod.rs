@@ -1,0 +1,3 @@
+//! The IPv4 path.
+
+pub mod icmp_limit;
