@@ -1,8 +1,8 @@
 //! The packet's journey, stage by stage, on poll-mode lcores.
 #![forbid(unsafe_code)]
 
-pub mod net;
-pub mod time;
 pub mod fib;
 pub mod ipv4;
 pub mod neigh;
+pub mod net;
+pub mod time;

@@ -80,6 +80,8 @@ const BURST_FACTOR: u64 = 6;
 /// The global bucket is filled no more often than this, and for no more than a second at once.
 const REFILL_MS: u32 = 20;
 const REFILL_MAX_MS: u32 = 1000;
+/// How far the clocks of two lcores' bursts may be apart.
+const LCORE_SKEW_MS: u32 = 10_000;
 
 const TYPE_MAX: u8 = 18;
 const DEST_UNREACH: u8 = 3;
@@ -145,7 +147,9 @@ impl IcmpLimiter {
             if credit > 0 {
                 return true;
             }
-            let passed = now_ms.wrapping_sub(stamp).min(REFILL_MAX_MS);
+            let passed = now_ms.wrapping_sub(stamp);
+            // Another lcore, whose burst began later, filled it: no time has passed, rather than 49 days.
+            let passed = if passed > u32::MAX - LCORE_SKEW_MS { 0 } else { passed.min(REFILL_MAX_MS) };
             let rate = self.params.msgs_per_sec.load(Ordering::Relaxed);
             let gained = u64::from(rate) * u64::from(passed) / 1000;
             if passed < REFILL_MS || gained == 0 {
@@ -239,8 +243,7 @@ mod tests {
     fn errors_sent(limiter: &IcmpLimiter, src: u32, n: usize, now_ms: u64) -> usize {
         (0..n)
             .filter(|_| {
-                limiter.allow_ip_error(src, now_ms)
-                    && limiter.allow(3, 0, src, now_ms, 1) == Verdict::Allowed
+                limiter.allow_ip_error(src, now_ms) && limiter.allow(3, 0, src, now_ms, 1) == Verdict::Allowed
             })
             .count()
     }
@@ -293,6 +296,7 @@ mod tests {
         assert_eq!(limiter.allow(11, 0, 7, 5000, 1), Verdict::LimitedGlobal);
         assert_eq!(spread(1000, 200, 5019), 0);
         assert_eq!(spread(2000, 200, 5020), 20);
+        assert_eq!(spread(2500, 200, 5019), 0, "an lcore whose clock is behind");
         assert_eq!(spread(3000, 200, 5060), 40);
         assert_eq!(spread(4000, 200, 5560), 50);
         limiter.params.msgs_per_sec.store(0, Ordering::Relaxed);

@@ -211,8 +211,7 @@ fn unsolicited(arp: &ArpView<'_>, to: FrameTo, dev: &ArpDevice, routes: &impl Ar
 
 /// Sender and target are one; a reply must name the same link address twice as well.
 fn is_gratuitous(arp: &ArpView<'_>) -> bool {
-    arp.sender_ip() == arp.target_ip()
-        && (arp.op() == ArpOp::Request || arp.sender_mac() == arp.target_mac())
+    arp.sender_ip() == arp.target_ip() && (arp.op() == ArpOp::Request || arp.sender_mac() == arp.target_mac())
 }
 
 fn ignores(arp: &ArpView<'_>, dev: &ArpDevice, routes: &impl ArpRoutes) -> bool {

@@ -191,7 +191,6 @@ impl Machine {
         mac: Option<MacAddr>,
         new: Nud,
         authority: Authority,
-        params: &NeighParams,
         reachable: Duration,
         now: Instant,
     ) -> Updated {
@@ -243,8 +242,7 @@ impl Machine {
     }
 
     fn probe_or_fail(&mut self, params: &NeighParams, now: Instant) -> Fired {
-        let broadcasts =
-            if self.state == Nud::Probe { params.mcast_resolicit } else { params.mcast_solicit };
+        let broadcasts = if self.state == Nud::Probe { params.mcast_resolicit } else { params.mcast_solicit };
         if self.probes >= params.ucast_solicit.saturating_add(broadcasts) {
             self.enter(Nud::Failed, None, now);
             return Fired::Failed;
@@ -289,12 +287,12 @@ mod tests {
 
     fn in_state(state: Nud, now: Instant) -> Machine {
         let mut machine = Machine::new(now);
-        machine.update(Some(MAC), state, Authority::Admin, &NeighParams::default(), REACHABLE, now);
+        machine.update(Some(MAC), state, Authority::Admin, REACHABLE, now);
         machine
     }
 
     fn reply(machine: &mut Machine, mac: MacAddr, authority: Authority, now: Instant) -> Updated {
-        machine.update(Some(mac), Nud::Reachable, authority, &NeighParams::default(), REACHABLE, now)
+        machine.update(Some(mac), Nud::Reachable, authority, REACHABLE, now)
     }
 
     #[test]
@@ -371,22 +369,20 @@ mod tests {
     fn resolicitation_broadcasts_after_the_unicast_probes() {
         let p = NeighParams { mcast_resolicit: 2, ucast_solicit: 1, ..NeighParams::default() };
         let mut m = in_state(Nud::Probe, at(0));
-        let fired: Vec<_> =
-            (0..4).map(|s| m.on_timer(&p, REACHABLE, Instant::from_secs(s))).collect();
+        let fired: Vec<_> = (0..4).map(|s| m.on_timer(&p, REACHABLE, Instant::from_secs(s))).collect();
         let (u, b) = (Fired::Probe(ProbeTo::Unicast(MAC)), Fired::Probe(ProbeTo::Broadcast));
         assert_eq!(fired, [u, b, b, Fired::Failed]);
     }
 
     #[test]
     fn hearsay_keeps_the_state_of_a_known_address_and_makes_a_new_one_stale() {
-        let p = NeighParams::default();
         for state in [Nud::Reachable, Nud::Delay, Nud::Probe, Nud::Stale] {
             let mut m = in_state(state, at(0));
-            m.update(Some(MAC), Nud::Stale, Authority::Override, &p, REACHABLE, at(10));
+            m.update(Some(MAC), Nud::Stale, Authority::Override, REACHABLE, at(10));
             assert_eq!(m.state(), state);
-            m.update(Some(OTHER), Nud::Stale, Authority::Weak, &p, REACHABLE, at(10));
+            m.update(Some(OTHER), Nud::Stale, Authority::Weak, REACHABLE, at(10));
             assert_eq!((m.state(), m.mac(), m.updated()), (state, MAC, at(0)));
-            m.update(Some(OTHER), Nud::Stale, Authority::Override, &p, REACHABLE, at(10));
+            m.update(Some(OTHER), Nud::Stale, Authority::Override, REACHABLE, at(10));
             assert_eq!((m.state(), m.mac(), m.updated()), (Nud::Stale, OTHER, at(10)));
             assert_eq!(m.confirmed(), None);
         }
@@ -400,7 +396,7 @@ mod tests {
             reply(&mut m, OTHER, Authority::Override, at(5000));
             assert_eq!((m.state(), m.mac()), (state, MAC));
             assert_eq!(m.on_use(&p, at(6000)), Use::Send);
-            m.update(None, Nud::Stale, Authority::Admin, &p, REACHABLE, at(7000));
+            m.update(None, Nud::Stale, Authority::Admin, REACHABLE, at(7000));
             assert_eq!((m.state(), m.mac()), (Nud::Stale, MAC));
         }
     }

@@ -121,7 +121,9 @@ impl fmt::Display for Nud {
 
 /// The word is no NUD state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a neighbour state (expected permanent, noarp, reachable, stale, delay, probe, failed, incomplete or none)")]
+#[error(
+    "\"{0}\" is not a neighbour state (expected permanent, noarp, reachable, stale, delay, probe, failed, incomplete or none)"
+)]
 pub struct InvalidNud(pub String);
 
 impl FromStr for Nud {
@@ -195,9 +197,6 @@ mod tests {
     #[test]
     fn only_the_kernels_valid_states_are_valid() {
         let valid: Vec<_> = Nud::ALL.into_iter().filter(|s| s.is_valid()).collect();
-        assert_eq!(
-            valid,
-            [Nud::Reachable, Nud::Stale, Nud::Delay, Nud::Probe, Nud::Noarp, Nud::Permanent]
-        );
+        assert_eq!(valid, [Nud::Reachable, Nud::Stale, Nud::Delay, Nud::Probe, Nud::Noarp, Nud::Permanent]);
     }
 }

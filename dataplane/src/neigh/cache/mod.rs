@@ -268,6 +268,7 @@ impl<P: TrueSize> NeighCache<P> {
         while let Some(&(at, id)) = self.timers.first()
             && at <= now
         {
+            self.timers.pop_first();
             self.fire(id, now, out);
         }
         self.periodic(now, out);
@@ -337,6 +338,7 @@ impl<P: TrueSize> NeighCache<P> {
         self.pull_use(id);
         let Some((neigh, device)) = self.parts(id) else { return };
         let (dev, target) = (neigh.dev, neigh.ip);
+        neigh.armed = None;
         match neigh.machine.on_timer(&device.params, device.reachable, now) {
             Fired::Quiet => {}
             Fired::Probe(to) => out.push(Action::SendRequest { dev, target, to }),
@@ -355,7 +357,7 @@ impl<P: TrueSize> NeighCache<P> {
         out: &mut Vec<Action<P>>,
     ) {
         let Some((neigh, device)) = self.parts(id) else { return };
-        let updated = neigh.machine.update(mac, state, authority, &device.params, device.reachable, now);
+        let updated = neigh.machine.update(mac, state, authority, device.reachable, now);
         let packets = if updated == Updated::Resolved { neigh.waiting.take() } else { Vec::new() };
         if updated == Updated::Failed {
             self.fail_waiting(id, out);
@@ -384,10 +386,10 @@ impl<P: TrueSize> NeighCache<P> {
         now: Instant,
         out: &mut Vec<Action<P>>,
     ) -> Result<NeighId, NeighError> {
+        let device = self.devices.get(&dev).ok_or(NeighError::NoDevice)?;
         if let Some(id) = self.table().lookup(dev, ip) {
             return Ok(id);
         }
-        let device = self.devices.get(&dev).ok_or(NeighError::NoDevice)?;
         let machine = device.new_machine(now);
         let id = if self.make_room(now, out) { self.writer.insert(dev, ip).ok() } else { None };
         let Some(id) = id else {
