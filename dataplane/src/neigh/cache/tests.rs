@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::machine::ProbeTo;
 use super::*;
 
 const DEV: IfIndex = IfIndex(2);
