@@ -13,6 +13,7 @@ use super::snapshot::Snapshot;
 use crate::fib::Fib;
 use crate::fib::next_hop::NextHopTable;
 use crate::ipv4::icmp_limit::IcmpLimiter;
+use crate::ipv4::redirect_limit::RedirectLimiter;
 use crate::neigh::arp_rcv::Learn;
 use crate::neigh::table::{NeighId, NeighTable};
 use crate::net::IfIndex;
@@ -78,6 +79,8 @@ pub struct Shared {
     pub neigh: Arc<NeighTable>,
     /// How many errors we may send.
     pub icmp_limit: IcmpLimiter,
+    /// How many redirects we may send.
+    pub redirect_limit: RedirectLimiter,
     /// Which lcores have let go of what.
     pub qsbr: Arc<Qsbr>,
     /// Milliseconds from 1970-01-01 UTC to the origin of [`crate::time::Instant`].
@@ -107,7 +110,8 @@ impl Shared {
             fib,
             next_hops: Arc::default(),
             neigh,
-            icmp_limit: IcmpLimiter::default(),
+            icmp_limit: IcmpLimiter::new(),
+            redirect_limit: RedirectLimiter::default(),
             qsbr,
             wall_origin_millis,
             generation: AtomicU64::new(snapshot.generation),

@@ -9,4 +9,5 @@ pub mod ip_input;
 pub mod ip_local_deliver;
 pub mod ip_options;
 pub mod ip_output;
+pub mod redirect_limit;
 pub mod route;
