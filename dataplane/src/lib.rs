@@ -1,7 +1,7 @@
 //! The packet's journey, stage by stage, on poll-mode lcores.
 #![forbid(unsafe_code)]
 
-pub mod net;
-pub mod time;
 pub mod fib;
 pub mod neigh;
+pub mod net;
+pub mod time;
