@@ -44,20 +44,20 @@ impl Fib {
     /// At most [`BULK`] addresses: the loads of a pass do not wait for each other.
     #[inline]
     fn lookup_burst(&self, dsts: &[u32], out: &mut [NextHopId]) {
-        // Positions whose group decides, gathered without a branch: which ones those are is unpredictable.
-        let mut extended = [0u8; BULK];
-        let mut count = 0;
+        // A bit for each address whose group decides, gathered without a branch: which those are is
+        // unpredictable.
+        let mut extended = 0u32;
         for (i, (&dst, out)) in dsts.iter().zip(out.iter_mut()).enumerate() {
             let entry = load(&self.tbl24[(dst >> 8) as usize]);
             *out = NextHopId(entry.value());
-            extended[count % BULK] = i as u8;
-            count += usize::from(entry.is_extended());
+            extended |= u32::from(entry.is_extended()) << i;
         }
-        for &i in extended.iter().take(count) {
-            let Some((&dst, out)) = dsts.get(usize::from(i)).zip(out.get_mut(usize::from(i))) else {
-                continue;
-            };
-            *out = NextHopId(self.extended_entry(out.0, dst).value());
+        while extended != 0 {
+            let i = extended.trailing_zeros() as usize;
+            extended &= extended - 1;
+            if let Some((&dst, out)) = dsts.get(i).zip(out.get_mut(i)) {
+                *out = NextHopId(self.extended_entry(out.0, dst).value());
+            }
         }
     }
 
