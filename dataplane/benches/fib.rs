@@ -13,11 +13,7 @@ use std::time::{Duration, Instant};
 use ipnet::Ipv4Net;
 use skiff_dataplane::core::qsbr::Qsbr;
 use skiff_dataplane::fib::{BULK, Fib, FibWriter, NextHopId};
-fn rdtsc() -> u64 {
-    static S: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    (S.get_or_init(Instant::now).elapsed().as_nanos() as f64 * 2.6) as u64
-}
-
+use skiff_pmd::rdtsc;
 const GROUPS: usize = 1 << 15;
 const DESTINATIONS: usize = 1 << 16;
 const RUNS: usize = 200;

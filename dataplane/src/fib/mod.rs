@@ -23,7 +23,6 @@
 
 mod entry;
 mod groups;
-mod memory;
 pub mod multipath;
 mod rib;
 mod table;
