@@ -24,6 +24,12 @@ pub struct Fib {
     tbl8: HugeSlice<AtomicU32>,
 }
 
+impl std::fmt::Debug for Fib {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fib").field("groups", &(self.tbl8.len() / GROUP)).finish_non_exhaustive()
+    }
+}
+
 impl Fib {
     /// Empty tables with room for `groups` groups; `None` if there is no memory for them.
     pub(super) fn new(groups: usize) -> Option<Self> {
