@@ -64,7 +64,9 @@ impl Cross<'_> {
         let mut held = Once::default();
         for interface in &config.interfaces {
             for address in &interface.addresses {
-                if let Some((owner, first)) = held.claim(address.addr(), &interface.name) {
+                if let Some((owner, first)) =
+                    held.claim(address.addr(), &At::new(interface.name.value.clone(), address.pos))
+                {
                     let fault = format!(
                         "{} is already an address of {} (line {})",
                         address.addr(),
