@@ -279,6 +279,10 @@ fn what_is_held_once() {
                 &["r:11:10: device \"pci:0000:00:04.0\" is already used by \"a\""],
             ),
             (
+                "[interface.a]\ndevice = 'netdev:eth1'\nmtu = 1961\n[interface.b]\ndevice = 'netdev:eth2'\nmtu = 1960",
+                &["r:10:7: \"mtu\" 1961 is more than the 1960 an AF_PACKET socket takes"],
+            ),
+            (
                 "[interface.a]\ndevice = 'netdev:eth1'\ntx-queues = 2",
                 &["r:10:13: a netdev has queue pairs: \"tx-queues\" cannot exceed \"rx-queues\", 1 here"],
             ),

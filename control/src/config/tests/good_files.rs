@@ -77,7 +77,7 @@ fn every_vdev_has_its_own_name() {
     );
     let devargs: Vec<String> = config.eal_devices().into_iter().map(|device| device.devargs).collect();
     let expected = [
-        "net_af_packet_1,iface=eth1,qpairs=2,framesz=2048,blocksz=4096",
+        "net_af_packet_1,iface=eth1,qpairs=2",
         "net_af_packet_0,iface=eth2",
         "net_af_packet_2,iface=eth3",
         "net_null_0",
