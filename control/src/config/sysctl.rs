@@ -236,14 +236,14 @@ fn resolve(written: &str) -> Result<(Scope, &'static Param), Fault> {
         return Ok((Scope::Conf(target), known));
     }
     if let Some((target, param)) = rest.strip_prefix("neigh.").and_then(per_dev) {
-        if target == Target::All {
+        let about_the_table = NEIGH_TABLE.iter().any(|known| known.name == param);
+        if target == Target::All || (about_the_table && target != Target::Default) {
             let fault = unknown();
             return Err(
                 fault.help(format!("did you mean {}?", quote(&format!("net.ipv4.neigh.default.{param}"))))
             );
         }
-        let whole_table = if target == Target::Default { NEIGH_TABLE } else { &[] };
-        let mut known = NEIGH.iter().chain(whole_table);
+        let mut known = NEIGH.iter().chain(NEIGH_TABLE);
         let known = known.find(|known| known.name == param).ok_or_else(|| suggest(unknown(), &name))?;
         return Ok((Scope::Neigh(target), known));
     }
