@@ -5,3 +5,5 @@ pub mod drops;
 pub mod facts;
 pub mod metrics;
 pub mod show;
+#[cfg(test)]
+mod testing;

@@ -97,13 +97,6 @@ impl Page {
         *self.series(family, labels, Value::Plain(0.0)) = value;
     }
 
-    /// The sum over a family's series.
-    #[cfg(test)]
-    pub fn sum(&self, family: &str) -> f64 {
-        let plain = |value: &Value| if let Value::Plain(v) = value { *v } else { 0.0 };
-        self.families.get(family).map_or(0.0, |series| series.values.values().map(plain).sum())
-    }
-
     /// Cuts every family down to `limit` series, those with the smallest labels; returns how many went, by family.
     pub fn cut(&mut self, limit: usize) -> BTreeMap<&'static str, u64> {
         let mut gone = BTreeMap::new();
