@@ -1,8 +1,14 @@
-//! The control side of skiff: configuration, command languages, API, metrics and slow protocols.
+//! Everything around the data plane: configuration, the command languages, the API, metrics and the slow protocols.
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod bench;
+pub mod cli;
+pub mod client;
+pub mod config;
 pub mod drops;
 pub mod facts;
+pub mod ip;
 pub mod metrics;
 pub mod show;
 #[cfg(test)]

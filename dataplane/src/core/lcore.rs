@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use skiff_pmd::time::{rdtsc, tsc_hz};
-use skiff_pmd::{EpollSet, Ring, RxQueue, lcore};
+use skiff_pmd::{EpollSet, Ring, RxQueue, pin_current_thread, rdtsc, register_thread, set_timer_slack_ns, tsc_hz};
 
 use super::counters::LcoreCells;
 use super::dev::netif_receive_skb_list;
@@ -103,7 +102,7 @@ impl Worker {
         let (tell, told) = std::sync::mpsc::channel();
         let handle = thread::Builder::new().name(format!("skiff-lcore{}", self.id)).spawn(move || {
             let mut worker = self;
-            let ready = worker.cpu.map_or(Ok(()), lcore::pin_current_thread).and_then(|()| lcore::register_thread());
+            let ready = worker.cpu.map_or(Ok(()), pin_current_thread).and_then(|()| register_thread());
             match ready {
                 Ok(_registration) => {
                     let _ = tell.send(None);
@@ -123,6 +122,12 @@ impl Worker {
 
     /// The loop. Returns when the run state becomes [`RunState::Stopped`].
     pub fn run(&mut self) {
+        self.run_while(|_| true);
+    }
+
+    /// The loop, for as long as `more` says so of the TSC at the start of a round, or until
+    /// [`RunState::Stopped`]. For benchmarks, which are to measure the loop itself.
+    pub fn run_while(&mut self, mut more: impl FnMut(u64) -> bool) {
         let shared = Arc::clone(&self.shared);
         let cells = shared.cells(self.id);
         let mut sleeper = Sleeper::new(self.idle, &self.rx);
@@ -135,7 +140,7 @@ impl Worker {
                 snap = shared.snapshot();
             }
             let state = shared.run_state();
-            if state == RunState::Stopped {
+            if state == RunState::Stopped || !more(start) {
                 break;
             }
             let moved = self.round(&shared, &snap, cells, start, state);
@@ -245,7 +250,7 @@ impl Sleeper {
     fn new(idle: Idle, rx: &[RxQueue]) -> Self {
         if idle == Idle::Adaptive {
             // The kernel rounds sleeps up by the thread's timer slack, 50 us by default.
-            lcore::set_timer_slack_ns(1_000);
+            set_timer_slack_ns(1_000);
         }
         let interrupts = idle == Idle::Adaptive && !rx.is_empty() && rx.iter().all(RxQueue::supports_interrupt);
         let epoll = if interrupts { epoll_over(rx) } else { None };
