@@ -234,3 +234,55 @@ pub struct MemoryFacts {
     /// It is on hugepages.
     pub hugepages: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use skiff_dataplane::neigh::table::NeighId;
+    use skiff_dataplane::time::Instant;
+
+    use super::*;
+
+    fn neighbour(dev: u16, ip: u32, state: Nud, queued: usize) -> NeighInfo {
+        NeighInfo {
+            id: NeighId::from_u32(ip),
+            dev: IfIndex(dev),
+            ip,
+            mac: None,
+            state,
+            used: Instant::ZERO,
+            confirmed: None,
+            updated: Instant::ZERO,
+            probes: 0,
+            queued,
+            held: false,
+        }
+    }
+
+    #[test]
+    fn neighbours_are_counted_by_interface_and_state_and_strangers_are_not() {
+        let neighbours = [
+            neighbour(2, 1, Nud::Incomplete, 3),
+            neighbour(2, 2, Nud::Incomplete, 1),
+            neighbour(2, 3, Nud::Stale, 0),
+            neighbour(9, 4, Nud::Stale, 5),
+        ];
+        let names = [(IfIndex(3), "wan0".to_owned()), (IfIndex(2), "lan0".to_owned())];
+        let facts = NeighbourFacts {
+            interfaces: NeighbourFacts::tally(names, neighbours),
+            ..NeighbourFacts::default()
+        };
+        let [lan, wan] = &facts.interfaces[..] else { panic!("{facts:?}") };
+        assert_eq!((lan.interface.as_str(), wan.interface.as_str()), ("lan0", "wan0"));
+        assert_eq!(lan.entries, BTreeMap::from([(Nud::Incomplete, 2), (Nud::Stale, 1)]));
+        assert!(wan.entries.is_empty());
+        assert_eq!((facts.entry_count(), facts.hold_packets()), (3, 4));
+    }
+
+    #[test]
+    fn a_time_stamp_lies_as_far_back_as_the_counter_says() {
+        let tsc = TscFacts { hertz: 1000, now: 5000, unix_now: 100.0 };
+        assert_eq!(tsc.unix(3000), Some(98.0));
+        assert_eq!(tsc.unix(5001), Some(100.0), "written after the picture was taken");
+        assert_eq!(tsc.unix(0), None);
+    }
+}
