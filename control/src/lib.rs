@@ -6,7 +6,10 @@ pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod config;
-
+pub mod drops;
+pub mod facts;
 pub mod ip;
-
-
+pub mod metrics;
+pub mod show;
+#[cfg(test)]
+mod testing;
