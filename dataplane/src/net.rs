@@ -7,8 +7,20 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// An Ethernet (EUI-48) address.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
-    FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
 )]
 #[repr(transparent)]
 pub struct MacAddr(pub [u8; 6]);
@@ -102,7 +114,14 @@ mod tests {
     fn mac_text_round_trips_and_rejects_what_is_not_a_mac() {
         let mac: MacAddr = "02:00:0a:ff:00:01".parse().unwrap();
         assert_eq!(mac.to_string(), "02:00:0a:ff:00:01");
-        for bad in ["", "02:00:00:00:00", "02:00:00:00:00:01:02", "0g:00:00:00:00:00", "+2:00:00:00:00:00", "020:0:0:0:0:0"] {
+        for bad in [
+            "",
+            "02:00:00:00:00",
+            "02:00:00:00:00:01:02",
+            "0g:00:00:00:00:00",
+            "+2:00:00:00:00:00",
+            "020:0:0:0:0:0",
+        ] {
             assert!(bad.parse::<MacAddr>().is_err(), "{bad:?} was accepted");
         }
     }

@@ -92,7 +92,7 @@ named_enum! {
         /// The neighbour did not answer.
         NeighFailed = "neigh_failed",
         /// The neighbour entry was deleted or its device went down while the packet waited.
-        NeighDead = "neigh_dead",
+        QueuePurge = "queue_purge",
         /// The neighbour table is full.
         NeighCreatefail = "neigh_createfail",
         /// An ARP packet that is malformed or that the device's rules ignore.

@@ -1,7 +1,7 @@
 //! What every stage is given: the world as it stands for this burst, and the lcore's own hands.
 
 use skiff_pmd::Pool;
-use skiff_pmd::time::rdtsc;
+use skiff_pmd::rdtsc;
 
 use super::counters::LcoreCells;
 use super::drop_reason::{DropReason, Node};

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use skiff_pmd::time::{rdtsc, tsc_hz};
-use skiff_pmd::{EpollSet, Ring, RxQueue, lcore};
+use skiff_pmd::{EpollSet, Ring, RxQueue, pin_current_thread, rdtsc, register_thread, set_timer_slack_ns, tsc_hz};
 
 use super::counters::LcoreCells;
 use super::dev::netif_receive_skb_list;
@@ -29,6 +28,8 @@ const SPIN_BEFORE_SLEEP: Duration = Duration::from_micros(100);
 const SHORTEST_SLEEP: Duration = Duration::from_micros(10);
 /// Longest sleep where no interrupt ends it: bounds the delay of a first packet.
 const LONGEST_SLEEP: Duration = Duration::from_micros(250);
+/// Shortest sleep for which arming interrupts pays.
+const SHORTEST_INTERRUPT_SLEEP: Duration = Duration::from_micros(500);
 /// Longest sleep where receive interrupts end it.
 const LONGEST_INTERRUPT_SLEEP: Duration = Duration::from_millis(10);
 
@@ -101,7 +102,7 @@ impl Worker {
         let (tell, told) = std::sync::mpsc::channel();
         let handle = thread::Builder::new().name(format!("skiff-lcore{}", self.id)).spawn(move || {
             let mut worker = self;
-            let ready = worker.cpu.map_or(Ok(()), lcore::pin_current_thread).and_then(|()| lcore::register_thread());
+            let ready = worker.cpu.map_or(Ok(()), pin_current_thread).and_then(|()| register_thread());
             match ready {
                 Ok(_registration) => {
                     let _ = tell.send(None);
@@ -123,7 +124,7 @@ impl Worker {
     pub fn run(&mut self) {
         let shared = Arc::clone(&self.shared);
         let cells = shared.cells(self.id);
-        let mut sleeper = Sleeper::new(self.idle, &mut self.rx);
+        let mut sleeper = Sleeper::new(self.idle, &self.rx);
         shared.qsbr.online(self.id);
         let mut snap = shared.snapshot();
         loop {
@@ -240,13 +241,13 @@ struct Sleeper {
 }
 
 impl Sleeper {
-    fn new(idle: Idle, rx: &mut [RxQueue]) -> Self {
+    fn new(idle: Idle, rx: &[RxQueue]) -> Self {
         if idle == Idle::Adaptive {
             // The kernel rounds sleeps up by the thread's timer slack, 50 us by default.
-            lcore::set_timer_slack_ns(1_000);
+            set_timer_slack_ns(1_000);
         }
         let interrupts = idle == Idle::Adaptive && !rx.is_empty() && rx.iter().all(RxQueue::supports_interrupt);
-        let epoll = interrupts.then(|| EpollSet::new(rx).ok()).flatten();
+        let epoll = if interrupts { epoll_over(rx) } else { None };
         let spin_cycles = tsc_hz() / 1_000_000 * SPIN_BEFORE_SLEEP.as_micros() as u64;
         Sleeper { idle, epoll, spin_cycles, idle_since: 0, next: SHORTEST_SLEEP }
     }
@@ -277,12 +278,24 @@ impl Sleeper {
 
     /// Sleeps; true if a receive interrupt ended it.
     fn sleep(&mut self, nap: Duration, rx: &mut [RxQueue]) -> bool {
-        match &mut self.epoll {
-            Some(epoll) if nap >= Duration::from_millis(1) => epoll.sleep(rx, nap),
-            _ => {
-                thread::sleep(nap);
-                false
-            }
+        let Some(epoll) = self.epoll.as_mut().filter(|_| nap >= SHORTEST_INTERRUPT_SLEEP) else {
+            thread::sleep(nap);
+            return false;
+        };
+        let armed = rx.iter_mut().all(|queue| queue.enable_interrupt().is_ok());
+        // What came after the last poll and before the interrupt was armed raises none.
+        let late = rx.iter().any(|queue| queue.used_descriptors().is_some_and(|n| n > 0));
+        let woken = if armed && !late { epoll.wait(nap) } else { 0 };
+        for queue in rx {
+            // A queue that stays armed only wakes us once more than needed.
+            let _ = queue.disable_interrupt();
         }
+        woken > 0
     }
+}
+
+/// An epoll set over all queues; `None` if the driver cannot, and then sleeping stays short.
+fn epoll_over(rx: &[RxQueue]) -> Option<EpollSet> {
+    let mut epoll = EpollSet::new().ok()?;
+    rx.iter().all(|queue| epoll.add(queue).is_ok()).then_some(epoll)
 }

@@ -313,4 +313,56 @@ mod tests {
             done.store(true, Ordering::Relaxed);
         });
     }
+
+    /// The store-buffer race that the two fences are there for: an lcore comes online and reads while control
+    /// unpublishes and asks. Never may both the lcore find the object and control think it unread.
+    #[test]
+    fn coming_online_does_not_race_with_a_grace_period() {
+        const ROUNDS: usize = 50_000;
+        let stagger = |turns: usize| (0..turns).for_each(|_| std::hint::spin_loop());
+        let qsbr = Qsbr::new(1);
+        let published = AtomicBool::new(true);
+        let found = AtomicBool::new(false);
+        let arrived = AtomicUsize::new(0);
+        // Both sides leave at the same moment, the last to arrive without having slept.
+        let meet = |times: usize| {
+            arrived.fetch_add(1, Ordering::AcqRel);
+            let mut spins = 0u32;
+            while arrived.load(Ordering::Acquire) < 2 * times {
+                spins += 1;
+                if spins.is_multiple_of(1024) { thread::yield_now() } else { std::hint::spin_loop() }
+            }
+        };
+
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..ROUNDS {
+                    // A hit, so that the load in the race need not wait and may overtake the store.
+                    let _ = published.load(Ordering::Relaxed);
+                    meet(3 * round + 1);
+                    stagger(round % 7);
+                    qsbr.online(0);
+                    found.store(published.load(Ordering::Acquire), Ordering::Relaxed);
+                    meet(3 * round + 2);
+                    qsbr.offline(0);
+                    meet(3 * round + 3);
+                }
+            });
+            let mut failures = 0;
+            for round in 0..ROUNDS {
+                // Brings the slot's line over here, so that the lcore's store to it takes its time.
+                qsbr.passed(Epoch(FIRST));
+                meet(3 * round + 1);
+                stagger(round % 11);
+                published.store(false, Ordering::Release);
+                let unread = qsbr.passed(qsbr.advance());
+                meet(3 * round + 2);
+                let found = found.load(Ordering::Relaxed);
+                published.store(true, Ordering::Release);
+                meet(3 * round + 3);
+                failures += usize::from(found && unread);
+            }
+            assert_eq!(failures, 0);
+        });
+    }
 }

@@ -23,7 +23,6 @@
 
 mod entry;
 mod groups;
-mod memory;
 pub mod multipath;
 pub mod next_hop;
 mod rib;

@@ -225,17 +225,17 @@ impl NextHopWriter {
         }
     }
 
-    /// The number of a next hop with this specification, taking one more reference to it. A group takes a reference
-    /// to each member.
+    /// The number of a next hop with this specification, taking one more reference to it, and whether it is new.
+    /// A group takes a reference to each member.
     ///
     /// # Errors
     /// [`NextHopsFull`]; nothing changed.
-    pub fn acquire(&mut self, spec: &NextHopSpec, qsbr: &Qsbr) -> Result<NextHopId, NextHopsFull> {
+    pub fn acquire(&mut self, spec: &NextHopSpec, qsbr: &Qsbr) -> Result<(NextHopId, bool), NextHopsFull> {
         if let Some(&id) = self.by_spec.get(spec) {
             if let Some((_, refs, _)) = self.in_use.get_mut(&id) {
                 *refs += 1;
             }
-            return Ok(hop_id(id));
+            return Ok((hop_id(id), false));
         }
         self.reclaim(qsbr);
         let id = match self.free.pop() {
@@ -266,11 +266,12 @@ impl NextHopWriter {
         self.table.write(hop_id(id), encode(spec, members));
         self.by_spec.insert(spec.clone(), id);
         self.in_use.insert(id, (spec.clone(), 1, members));
-        Ok(hop_id(id))
+        Ok((hop_id(id), true))
     }
 
-    /// Gives one reference back. The last one retires the slot, which is used again after a grace period.
-    pub fn release(&mut self, id: NextHopId, qsbr: &Qsbr) {
+    /// Gives one reference back. The last one retires the slot, which is used again after a grace period; what it
+    /// stood for, and members that went with it, are added to `gone`.
+    pub fn release(&mut self, id: NextHopId, qsbr: &Qsbr, gone: &mut Vec<NextHopSpec>) {
         let Some((_, refs, _)) = self.in_use.get_mut(&id.get()) else { return };
         *refs -= 1;
         if *refs > 0 {
@@ -279,11 +280,12 @@ impl NextHopWriter {
         if let Some((spec, _, members)) = self.in_use.remove(&id.get()) {
             self.by_spec.remove(&spec);
             self.retired.defer(qsbr, (id.get(), members));
-            if let NextHopSpec::Multipath(list) = spec {
+            if let NextHopSpec::Multipath(list) = &spec {
                 for (member, _) in list {
-                    self.release(member, qsbr);
+                    self.release(*member, qsbr, gone);
                 }
             }
+            gone.push(spec);
         }
     }
 
@@ -375,19 +377,19 @@ mod tests {
     fn equal_next_hops_share_a_slot_until_the_last_reference_goes() {
         let (table, qsbr) = (Arc::new(NextHopTable::default()), Qsbr::new(1));
         let mut writer = NextHopWriter::new(table.clone());
-        let a = writer.acquire(&unicast(2, 0x0a000001), &qsbr).unwrap();
-        assert_eq!(writer.acquire(&unicast(2, 0x0a000001), &qsbr).unwrap(), a);
-        let b = writer.acquire(&unicast(3, 0x0a000001), &qsbr).unwrap();
+        let a = writer.acquire(&unicast(2, 0x0a000001), &qsbr).unwrap().0;
+        assert_eq!(writer.acquire(&unicast(2, 0x0a000001), &qsbr).unwrap(), (a, false));
+        let b = writer.acquire(&unicast(3, 0x0a000001), &qsbr).unwrap().0;
         assert_ne!(a, b);
         let hop = table.get(a);
         assert_eq!((hop.kind, hop.oif, hop.mtu, hop.gateway), (Kind::Gateway, IfIndex(2), 1500, 0x0a000001));
         assert_eq!((hop.neigh, hop.prefsrc), (NeighId::from_u32(9), 7));
-        writer.release(a, &qsbr);
+        writer.release(a, &qsbr, &mut Vec::new());
         assert!(writer.spec(a).is_some());
-        writer.release(a, &qsbr);
+        writer.release(a, &qsbr, &mut Vec::new());
         assert!(writer.spec(a).is_none());
         qsbr.online(0);
-        let reused_early = writer.acquire(&unicast(4, 1), &qsbr).unwrap();
+        let reused_early = writer.acquire(&unicast(4, 1), &qsbr).unwrap().0;
         assert_ne!(reused_early, a, "a slot came back before the lcore was quiescent");
     }
 
@@ -395,17 +397,17 @@ mod tests {
     fn a_group_selects_by_weight_and_holds_its_members() {
         let (table, qsbr) = (Arc::new(NextHopTable::default()), Qsbr::new(1));
         let mut writer = NextHopWriter::new(table.clone());
-        let a = writer.acquire(&unicast(2, 1), &qsbr).unwrap();
-        let b = writer.acquire(&unicast(3, 2), &qsbr).unwrap();
-        let group = writer.acquire(&NextHopSpec::Multipath(vec![(a, 1), (b, 3)]), &qsbr).unwrap();
-        writer.release(a, &qsbr);
-        writer.release(b, &qsbr);
+        let a = writer.acquire(&unicast(2, 1), &qsbr).unwrap().0;
+        let b = writer.acquire(&unicast(3, 2), &qsbr).unwrap().0;
+        let group = writer.acquire(&NextHopSpec::Multipath(vec![(a, 1), (b, 3)]), &qsbr).unwrap().0;
+        writer.release(a, &qsbr, &mut Vec::new());
+        writer.release(b, &qsbr, &mut Vec::new());
         assert_eq!(table.select(group, FlowHash::new(0)), a);
         assert_eq!(table.select(group, FlowHash::new((1 << 31) / 4)), b);
         assert_eq!(table.select(group, FlowHash::new((1 << 31) - 1)), b);
         assert_eq!(table.select(a, FlowHash::new(12345)), a, "a plain next hop is its own selection");
         assert_eq!(writer.groups(), 1);
-        writer.release(group, &qsbr);
+        writer.release(group, &qsbr, &mut Vec::new());
         assert!(writer.is_empty(), "members outlived their group");
     }
 }

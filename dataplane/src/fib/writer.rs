@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use super::entry::{Entry, MAX_GROUPS, NextHopId};
 use super::groups::Groups;
 use super::rib::{Rib, network};
-use super::table::{Fib, GROUP, load, store};
+use super::table::{Fib, load, store};
 use crate::core::qsbr::Qsbr;
 
 /// Why a FIB refused.
@@ -32,6 +32,9 @@ pub enum FibError {
     /// More groups asked for than an entry can number.
     #[error("{0} groups for prefixes longer than /24 are too many (at most {MAX_GROUPS})")]
     TooManyGroups(usize),
+    /// The system has no memory for the tables.
+    #[error("no memory for the tables with {0} groups for prefixes longer than /24")]
+    NoMemory(usize),
 }
 
 /// How full a FIB is.
@@ -61,13 +64,14 @@ impl FibWriter {
     /// memory when first used) and whose readers report to `qsbr`.
     ///
     /// # Errors
-    /// [`FibError::TooManyGroups`] beyond 2^24 groups.
+    /// [`FibError::TooManyGroups`] beyond 2^24 groups, [`FibError::NoMemory`].
     pub fn new(groups: usize, qsbr: Arc<Qsbr>) -> Result<Self, FibError> {
         let limit = u32::try_from(groups)
             .ok()
             .filter(|_| groups <= MAX_GROUPS)
             .ok_or(FibError::TooManyGroups(groups))?;
-        Ok(FibWriter { fib: Arc::new(Fib::new(groups)), rib: Rib::new(), groups: Groups::new(limit, qsbr) })
+        let fib = Arc::new(Fib::new(groups).ok_or(FibError::NoMemory(groups))?);
+        Ok(FibWriter { fib, rib: Rib::new(), groups: Groups::new(limit, qsbr) })
     }
 
     /// The tables, to hand to lcores.
@@ -147,13 +151,12 @@ impl FibWriter {
 
     /// How full the FIB is.
     pub fn stats(&self) -> FibStats {
-        let tables = ((1 << 24) + self.groups.touched() * GROUP) * size_of::<AtomicU32>();
         FibStats {
             routes: self.rib.len(),
             groups_used: self.groups.used(),
             groups_waiting: self.groups.waiting(),
             groups_limit: self.groups.limit(),
-            memory_bytes: tables + self.rib.memory_bytes(),
+            memory_bytes: self.fib.memory_bytes(self.groups.touched()) + self.rib.memory_bytes(),
         }
     }
 

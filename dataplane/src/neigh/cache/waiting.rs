@@ -3,11 +3,23 @@
 use std::collections::VecDeque;
 
 use super::Action;
+use crate::skb::Skb;
 
 /// The memory a packet really takes, buffer and overhead, in bytes (kernel: `skb->truesize`).
 pub trait TrueSize {
     /// Bytes counted against `unres_qlen_bytes`.
     fn truesize(&self) -> usize;
+}
+
+impl TrueSize for Skb {
+    /// What the kernel would count for a packet of this length: data with headroom in whole cache lines, the
+    /// `sk_buff` and the shared info. (The mbuf is larger and of one size; the operator's limit is in kernel bytes.)
+    fn truesize(&self) -> usize {
+        const HEADROOM: usize = 64;
+        const SK_BUFF: usize = 256;
+        const SHARED_INFO: usize = 320;
+        (self.len() + HEADROOM).next_multiple_of(64) + SK_BUFF + SHARED_INFO
+    }
 }
 
 /// A queue bounded in bytes that gives up its oldest packets first.

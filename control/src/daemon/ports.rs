@@ -1,0 +1,131 @@
+//! Ports of a configuration: opened, and their queues dealt out to the workers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skiff_dataplane::core::counters::{MAX_PORTS, MAX_QUEUES};
+use skiff_dataplane::core::xmit::{TxPath, TxTable};
+use skiff_pmd::{Eal, Pool, Port, PortConfig, PortId, Ring, RxQueue};
+
+use crate::config::{Bus, Config, Diagnostic, EalDevice, Interface};
+use crate::router::PortHandle;
+
+/// Packets a hand-off ring holds.
+const HANDOFF_RING: u32 = 1024;
+
+/// What one worker gets to work with.
+#[derive(Default)]
+pub struct Share {
+    /// Receive queues it polls.
+    pub rx: Vec<RxQueue>,
+    /// Its ways out.
+    pub tx: TxTable,
+    /// Rings others use to hand it packets.
+    pub handoff: Vec<Arc<Ring>>,
+}
+
+/// A port that was opened for an interface.
+pub struct Opened {
+    /// The interface of the configuration.
+    pub interface: String,
+    /// The port.
+    pub handle: PortHandle,
+}
+
+/// Opens every port of `config` and deals its queues out among `workers` workers.
+///
+/// # Errors
+/// The first port that cannot be opened, at its place in the file.
+pub fn open_all(
+    eal: &Eal,
+    config: &Config,
+    pool: &Pool,
+    workers: usize,
+    interrupts: bool,
+) -> Result<(Vec<Opened>, Vec<Share>), Diagnostic> {
+    let by_name: BTreeMap<String, u16> = eal.port_names().into_iter().map(|(id, name)| (name, id)).collect();
+    let mut shares: Vec<Share> = (0..workers).map(|_| Share::default()).collect();
+    let mut opened = Vec::new();
+    let mut next_worker = 0;
+    for device in config.eal_devices() {
+        let Some(interface) = config.interface(&device.interface) else { continue };
+        let at = interface.port().map_or(interface.name.pos, |port| port.device.pos);
+        let complain = |text: String| config.diagnostic(at, format!("interface \"{}\": {text}", device.interface));
+        let id = *by_name.get(&device.name).ok_or_else(|| complain(missing(&device)))?;
+        if usize::from(id) >= MAX_PORTS {
+            return Err(complain(format!("more than {MAX_PORTS} ports")));
+        }
+        let wanted = port_config(interface, workers, interrupts);
+        let (port, rx, tx) = Port::open(eal, PortId(id), &device.interface, &wanted, pool)
+            .map_err(|error| complain(error.to_string()))?;
+        let info = port.info();
+        let handle = PortHandle {
+            rx_queues: rx.len() as u16,
+            tx_queues: tx.len() as u16,
+            rx_desc: info.rx_desc,
+            carrier_changes: 0,
+            netdev: device.netdev(),
+            port,
+        };
+        for queue in rx {
+            shares[next_worker % workers].rx.push(queue);
+            next_worker += 1;
+        }
+        deal_tx(eal, id, tx, &mut shares).map_err(|error| complain(error.to_string()))?;
+        opened.push(Opened { interface: device.interface.clone(), handle });
+    }
+    Ok((opened, shares))
+}
+
+fn missing(device: &EalDevice) -> String {
+    match device.bus {
+        Bus::Pci => format!(
+            "no poll-mode driver took {} (is it there, and bound to vfio-pci or uio_pci_generic?)",
+            device.name
+        ),
+        Bus::Vdev => format!("no driver took {}", device.devargs),
+    }
+}
+
+fn port_config(interface: &Interface, workers: usize, interrupts: bool) -> PortConfig {
+    let port = interface.port();
+    PortConfig {
+        rx_queues: port.map_or(1, |p| p.rx_queues.value).min(MAX_QUEUES as u16),
+        tx_queues: port.and_then(|p| p.tx_queues.as_ref()).map_or(workers as u16, |q| q.value).min(MAX_QUEUES as u16),
+        rx_desc: port.map_or(512, |p| p.rx_desc.value),
+        tx_desc: port.map_or(512, |p| p.tx_desc.value),
+        mtu: interface.mtu.as_ref().map(|mtu| mtu.value),
+        mac: interface.mac.as_ref().map(|mac| mac.value.0),
+        promiscuous: interface.promiscuous.value,
+        rx_interrupts: interrupts,
+        rss: true,
+    }
+}
+
+/// Gives each worker a transmit queue; where there are fewer, the rest hand over by ring to the owner of one.
+fn deal_tx(
+    eal: &Eal,
+    port: u16,
+    queues: Vec<skiff_pmd::TxQueue>,
+    shares: &mut [Share],
+) -> Result<(), skiff_pmd::Error> {
+    let owners = queues.len().max(1);
+    for (share, queue) in shares.iter_mut().zip(queues) {
+        share.tx.set(port, TxPath::Queue(queue));
+    }
+    let mut rings: BTreeMap<usize, Arc<Ring>> = BTreeMap::new();
+    for worker in owners..shares.len() {
+        let owner = worker % owners;
+        let ring = match rings.get(&owner) {
+            Some(ring) => Arc::clone(ring),
+            None => {
+                let ring = Arc::new(Ring::create(eal, &format!("skiff_tx{port}_{owner}"), HANDOFF_RING)?);
+                rings.insert(owner, Arc::clone(&ring));
+                shares[owner].handoff.push(Arc::clone(&ring));
+                ring
+            }
+        };
+        shares[worker].tx.set(port, TxPath::Handoff(ring));
+    }
+    Ok(())
+}

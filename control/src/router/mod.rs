@@ -1,0 +1,277 @@
+//! The router as the control thread knows it: the rtnetlink model, and its projection onto the tables lcores read.
+//!
+//! A change goes model first ([`crate::rtnl`]), then data plane: the snapshot before the routes, so that an lcore never
+//! meets a next hop on a device it has not heard of.
+
+mod apply;
+mod commands;
+mod neighbours;
+mod routes;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skiff_dataplane::core::lcore::Clock;
+use skiff_dataplane::core::qsbr::{Deferred, Epoch};
+use skiff_dataplane::core::shared::Shared;
+use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
+use skiff_dataplane::device::{DeviceConf, DeviceKind, InterfaceAddress, NetDevice};
+use skiff_dataplane::fib::next_hop::NextHopWriter;
+use skiff_dataplane::fib::{FibStats, FibWriter};
+use skiff_dataplane::neigh::cache::NeighCache;
+use skiff_dataplane::neigh::nud::NeighParams;
+use skiff_dataplane::neigh::table::NeighId;
+use skiff_dataplane::net::{IfIndex, MacAddr};
+use skiff_dataplane::skb::Skb;
+use skiff_pmd::{Pool, Port};
+
+use crate::config::Config;
+use crate::ip::rows::NeighUse;
+use crate::rtnl::{Effects, Rtnl};
+
+/// A port under a device.
+pub struct PortHandle {
+    /// The driver's side.
+    pub port: Port,
+    /// Queues it was opened with.
+    pub rx_queues: u16,
+    /// Queues it was opened with.
+    pub tx_queues: u16,
+    /// Descriptors of each receive queue.
+    pub rx_desc: u16,
+    /// How often its link went up or down.
+    pub carrier_changes: u64,
+    /// The kernel interface under it, for drivers that ride on one (af_packet, af_xdp).
+    pub netdev: Option<String>,
+}
+
+/// How often routes were written to the FIB.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FibUpdates {
+    /// Prefixes that had no route.
+    pub add: u64,
+    /// Prefixes that had one.
+    pub replace: u64,
+    /// Prefixes that have none now.
+    pub delete: u64,
+}
+
+/// How the last configuration was taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Applies {
+    /// Taken.
+    pub applied: u64,
+    /// Refused.
+    pub refused: u64,
+    /// Unix time of the last that was taken, seconds.
+    pub last_applied: f64,
+    /// The last one was taken.
+    pub last_ok: bool,
+}
+
+/// Everything the control thread owns. One at a time may hold it, see [`crate::daemon`].
+pub struct Router {
+    /// What lcores and control share.
+    pub shared: Arc<Shared>,
+    /// Links, addresses, routes.
+    pub rtnl: Rtnl,
+    /// Ports by device.
+    pub ports: BTreeMap<IfIndex, PortHandle>,
+    /// Pool for packets of the control thread.
+    pub pool: Pool,
+    /// The common clock.
+    pub clock: Clock,
+    /// FIB writes so far.
+    pub updates: FibUpdates,
+    /// Configurations so far.
+    pub applies: Applies,
+    /// The configuration in force.
+    pub config: Option<Config>,
+    /// Measure the cycles of each stage.
+    pub stage_timing: bool,
+    fib: FibWriter,
+    hops: NextHopWriter,
+    neigh: NeighCache<Skb>,
+    /// Gateways that next hops name: their neighbour entry and how many next hops hold it.
+    gateways: HashMap<(IfIndex, u32), (NeighId, u32)>,
+    sysctl: Sysctl,
+    conf: BTreeMap<IfIndex, DeviceConf>,
+    neigh_params: BTreeMap<IfIndex, NeighParams>,
+    generation: u64,
+    retired: Deferred<Arc<Snapshot>>,
+    /// Packets that wait for neighbours.
+    held: usize,
+    /// The grace period under way for removed neighbour entries, and the serial of those it covers.
+    neigh_epoch: Option<(Epoch, u64)>,
+    /// Serial of neighbour entries removed from now on.
+    neigh_serial: u64,
+}
+
+/// What a router is made of, before it has links.
+pub struct Parts {
+    /// What lcores and control share.
+    pub shared: Arc<Shared>,
+    /// The writer of its FIB.
+    pub fib: FibWriter,
+    /// The owner of its neighbour table.
+    pub neigh: NeighCache<Skb>,
+    /// Pool for packets of the control thread.
+    pub pool: Pool,
+    /// The common clock.
+    pub clock: Clock,
+}
+
+impl Router {
+    /// A router with nothing but its loopback.
+    pub fn new(parts: Parts) -> Router {
+        let (rtnl, effects) = Rtnl::new();
+        let hops = NextHopWriter::new(Arc::clone(&parts.shared.next_hops));
+        let generation = parts.shared.generation();
+        let mut router = Router {
+            shared: parts.shared,
+            rtnl,
+            ports: BTreeMap::new(),
+            pool: parts.pool,
+            clock: parts.clock,
+            updates: FibUpdates::default(),
+            applies: Applies::default(),
+            config: None,
+            stage_timing: false,
+            fib: parts.fib,
+            hops,
+            neigh: parts.neigh,
+            gateways: HashMap::new(),
+            sysctl: Sysctl::default(),
+            conf: BTreeMap::new(),
+            neigh_params: BTreeMap::new(),
+            generation,
+            retired: Deferred::new(),
+            held: 0,
+            neigh_epoch: None,
+            neigh_serial: 0,
+        };
+        router.carry_out(effects);
+        router
+    }
+
+    /// Brings the data plane to where the model already is.
+    pub fn carry_out(&mut self, effects: Effects) {
+        if !effects.devices.is_empty() {
+            self.publish();
+            for &dev in &effects.devices {
+                self.tell_neighbours(dev);
+            }
+        }
+        for change in effects.fib {
+            self.install(change);
+        }
+        for dev in effects.flush_neighbours {
+            self.flush_neighbours(dev);
+        }
+    }
+
+    /// Publishes a snapshot of the model.
+    pub fn publish(&mut self) {
+        self.generation += 1;
+        let devices: Vec<NetDevice> = self.rtnl.links().map(|link| self.net_device(link)).collect();
+        let snapshot = Snapshot::new(self.generation, devices, self.sysctl, self.stage_timing);
+        let old = self.shared.publish(snapshot);
+        self.retired.defer(&self.shared.qsbr, old);
+        self.reclaim();
+    }
+
+    /// Frees what every lcore has let go of.
+    pub fn reclaim(&mut self) {
+        self.retired.reclaim(&self.shared.qsbr).for_each(drop);
+    }
+
+    /// Waits until every lcore has the newest snapshot and nobody holds what was retired before.
+    pub fn settle(&mut self, timeout: Duration) -> bool {
+        let epoch = self.shared.qsbr.advance();
+        self.shared.qsbr.wait(epoch, timeout)
+    }
+
+    /// How full the FIB is.
+    pub fn fib_stats(&self) -> FibStats {
+        self.fib.stats()
+    }
+
+    /// Multipath groups in use.
+    pub fn next_hop_groups(&self) -> usize {
+        self.hops.groups()
+    }
+
+    /// The neighbour cache, to look at.
+    pub fn neighbours(&self) -> &NeighCache<Skb> {
+        &self.neigh
+    }
+
+    /// Packets that wait for neighbours.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// The settings of a device.
+    pub fn device_conf(&self, dev: IfIndex) -> DeviceConf {
+        self.conf.get(&dev).copied().unwrap_or_default()
+    }
+
+    fn net_device(&self, link: &crate::rtnl::Link) -> NetDevice {
+        let kind = match self.ports.get(&link.ifindex()) {
+            Some(handle) => DeviceKind::Port(handle.port.id()),
+            None if link.ifindex() == IfIndex::LOOPBACK => DeviceKind::Loopback,
+            None => DeviceKind::Absent,
+        };
+        NetDevice {
+            ifindex: link.ifindex(),
+            name: link.name().to_owned(),
+            kind,
+            mac: link.mac(),
+            mtu: link.mtu(),
+            up: link.is_up(),
+            carrier: link.has_carrier(),
+            addresses: link
+                .addresses()
+                .map(|a| InterfaceAddress { net: a.local, secondary: a.secondary })
+                .collect(),
+            conf: self.device_conf(link.ifindex()),
+        }
+    }
+
+    fn tell_neighbours(&mut self, dev: IfIndex) {
+        let Some(link) = self.rtnl.link(dev) else { return };
+        let known = self.neigh.params(dev).is_some();
+        let mac = link.mac();
+        if !known || self.neigh_mac_differs(dev, mac) {
+            let params = self.neigh_params.get(&dev).copied().unwrap_or_default();
+            self.neigh.set_device(dev, mac, dev == IfIndex::LOOPBACK, params);
+        }
+    }
+
+    fn neigh_mac_differs(&self, dev: IfIndex, mac: MacAddr) -> bool {
+        self.shared.snapshot().device(dev).mac != mac
+    }
+}
+
+/// Seconds since a moment, for shows.
+fn ago(now: skiff_dataplane::time::Instant, then: skiff_dataplane::time::Instant) -> u32 {
+    u32::try_from(now.since(then).as_secs()).unwrap_or(u32::MAX)
+}
+
+/// What `ip -s neigh` says of an entry.
+fn neigh_use(info: &skiff_dataplane::neigh::cache::NeighInfo, now: skiff_dataplane::time::Instant) -> NeighUse {
+    NeighUse {
+        refcnt: u32::from(info.held),
+        used: ago(now, info.used),
+        confirmed: info.confirmed.map_or(ago(now, info.updated), |at| ago(now, at)),
+        updated: ago(now, info.updated),
+        probes: info.probes,
+    }
+}
+
+/// An address in the host order the data plane uses.
+fn bits(addr: Ipv4Addr) -> u32 {
+    addr.to_bits()
+}

@@ -1,0 +1,195 @@
+//! The slow path: what lcores ask of the control thread, and the neighbour machine's timers.
+
+use skiff_dataplane::core::drop_reason::{DropReason, Node};
+use skiff_dataplane::core::shared::{ToControl, ToLcore};
+use skiff_dataplane::ipv4::ip_output::write_header;
+use skiff_dataplane::neigh::arp::{ARP_FRAME_LEN, ArpFrame};
+use skiff_dataplane::neigh::cache::Action;
+use skiff_dataplane::neigh::machine::ProbeTo;
+use skiff_dataplane::neigh::table::NeighId;
+use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::skb::{Skb, SkbExt, SkbFields, flags};
+use skiff_dataplane::time::Instant;
+
+use super::Router;
+
+/// Messages taken from the lcores in one turn, so that a flood cannot keep the control thread from its timers.
+const MESSAGES_A_TURN: usize = 1024;
+/// Of the packet pool, what may wait for neighbours: a scan of empty addresses must not starve the receive rings.
+const HELD_SHARE: u32 = 4;
+
+impl Router {
+    /// Serves what the lcores asked and what is due. Returns when it wants to run again, and whether more is waiting.
+    pub fn slow_path(&mut self) -> (Instant, bool) {
+        let now = self.clock.now();
+        let mut actions = Vec::new();
+        let mut served = 0;
+        while served < MESSAGES_A_TURN
+            && let Some(message) = self.shared.receive_control()
+        {
+            served += 1;
+            match message {
+                ToControl::Resolve { dev, addr, skb } => self.resolve(dev, addr, skb, now, &mut actions),
+                ToControl::NeighUsed(id) => self.neigh.used(id, now, &mut actions),
+                ToControl::Arp { dev, learn } => self.neigh.arp_update(dev, learn, now, &mut actions),
+            }
+        }
+        self.neigh.tick(now, &mut actions);
+        self.act(actions);
+        self.turn_epoch();
+        self.reclaim();
+        (self.neigh.next_deadline(), served == MESSAGES_A_TURN)
+    }
+
+    fn resolve(&mut self, dev: IfIndex, addr: u32, skb: Skb, now: Instant, actions: &mut Vec<Action<Skb>>) {
+        if self.held >= (self.pool.capacity() / HELD_SHARE) as usize {
+            return self.kfree_skb(skb, DropReason::NeighQueuefull);
+        }
+        self.held += 1;
+        self.neigh.resolve(dev, addr, skb, now, actions);
+    }
+
+    /// Carries out what the neighbour machine decided.
+    pub(super) fn act(&mut self, actions: Vec<Action<Skb>>) {
+        for action in actions {
+            match action {
+                Action::SendRequest { dev, target, to } => self.arp_send(dev, target, to),
+                Action::Transmit { id, packets } => {
+                    self.held -= packets.len();
+                    packets.into_iter().for_each(|skb| self.transmit(id, skb));
+                }
+                Action::Fail { packets, .. } => {
+                    self.held -= packets.len();
+                    for skb in packets {
+                        if let Err(ToLcore::NeighFailed(skb)) = self.to_lcore(ToLcore::NeighFailed(skb)) {
+                            self.kfree_skb(skb, DropReason::NeighFailed);
+                        }
+                    }
+                }
+                Action::QueueFull { packet } => {
+                    self.held -= 1;
+                    self.kfree_skb(packet, DropReason::NeighQueuefull);
+                }
+                Action::CreateFail { packet } => {
+                    self.held -= 1;
+                    self.kfree_skb(packet, DropReason::NeighCreatefail);
+                }
+                Action::Purge { packets } => {
+                    self.held -= packets.len();
+                    packets.into_iter().for_each(|skb| self.kfree_skb(skb, DropReason::QueuePurge));
+                }
+                Action::Changed(_) | Action::Deleted { .. } => {}
+            }
+        }
+    }
+
+    fn transmit(&mut self, id: NeighId, mut skb: Skb) {
+        let written = self.shared.neigh.entry(id).header().is_some_and(|header| write_header(&mut skb, &header));
+        if !written {
+            return self.kfree_skb(skb, DropReason::NeighFailed);
+        }
+        if let Err(ToLcore::Xmit(skb)) = self.to_lcore(ToLcore::Xmit(skb)) {
+            self.kfree_skb(skb, DropReason::PuntFull);
+        }
+    }
+
+    /// Asks who has `target` (kernel `arp_solicit`, `arp_announce` 0).
+    fn arp_send(&mut self, dev: IfIndex, target: u32, to: ProbeTo) {
+        let snapshot = self.shared.snapshot();
+        let device = snapshot.device(dev);
+        let Some(source) = device.select_addr(target) else { return };
+        let frame = match to {
+            ProbeTo::Broadcast => ArpFrame::request(device.mac, source, target),
+            ProbeTo::Unicast(mac) => ArpFrame::request_to(mac, device.mac, source, target),
+        };
+        self.send_frame(dev, &frame);
+    }
+
+    /// Announces an address of ours (RFC 5227 section 2.3).
+    pub(super) fn arp_announce(&mut self, dev: IfIndex, addr: u32) {
+        let mac = self.shared.snapshot().device(dev).mac;
+        self.send_frame(dev, &ArpFrame::gratuitous(mac, addr));
+    }
+
+    fn send_frame(&mut self, dev: IfIndex, frame: &ArpFrame) {
+        let Some(mut skb) = self.pool.alloc() else { return };
+        let written = skb.append(ARP_FRAME_LEN).and_then(|bytes| frame.emit(bytes));
+        if written.is_none() {
+            return;
+        }
+        *skb.fields_mut() = SkbFields { oif: dev.0, flags: flags::LOCAL_OUT, ..SkbFields::default() };
+        self.shared.control_cells().created.add(1);
+        if let Err(ToLcore::Xmit(skb)) = self.to_lcore(ToLcore::Xmit(skb)) {
+            self.kfree_skb(skb, DropReason::PuntFull);
+        }
+    }
+
+    fn to_lcore(&mut self, message: ToLcore) -> Result<(), ToLcore> {
+        // One lcore for all: packets of one neighbour's queue keep their order.
+        self.shared.send_to_lcore(0, message)
+    }
+
+    fn kfree_skb(&self, skb: Skb, reason: DropReason) {
+        self.shared.control_cells().count_drop(Node::NeighResolve, reason, 1, skb.len() as u64);
+    }
+
+    /// Lets removed entries' numbers come back once no lcore can hold them.
+    fn turn_epoch(&mut self) {
+        match self.neigh_epoch {
+            Some((epoch, serial)) if self.shared.qsbr.passed(epoch) => {
+                self.neigh.reclaim_until(serial);
+                self.neigh_epoch = None;
+            }
+            Some(_) => {}
+            None => {
+                // Removals so far carry the serial before; those after the epoch began carry the next.
+                let serial = self.neigh_serial;
+                self.neigh_serial += 1;
+                self.neigh.set_epoch(self.neigh_serial);
+                self.neigh_epoch = Some((self.shared.qsbr.advance(), serial));
+            }
+        }
+    }
+
+    /// The entry of a gateway, kept as long as a next hop names it.
+    pub(super) fn hold_neighbour(&mut self, dev: IfIndex, addr: u32) -> Option<NeighId> {
+        let mut actions = Vec::new();
+        let held = self.neigh.hold(dev, addr, self.clock.now(), &mut actions);
+        self.act(actions);
+        held.ok()
+    }
+
+    /// Lets go of a gateway's entry.
+    pub(super) fn release_neighbour(&mut self, id: NeighId) {
+        let mut actions = Vec::new();
+        self.neigh.release(id, self.clock.now(), &mut actions);
+        self.act(actions);
+    }
+
+    /// A device went down: nobody is where they were.
+    pub(super) fn flush_neighbours(&mut self, dev: IfIndex) {
+        let mut actions = Vec::new();
+        self.neigh.carrier_down(dev, self.clock.now(), &mut actions);
+        self.act(actions);
+    }
+
+    /// Frees every packet that still waits, for the end of the router.
+    pub fn purge(&mut self) {
+        let devices: Vec<IfIndex> = self.rtnl.links().map(|link| link.ifindex()).collect();
+        let mut actions = Vec::new();
+        for dev in devices {
+            self.neigh.flush_dev(dev, self.clock.now(), &mut actions);
+        }
+        self.act(actions);
+        while let Some(message) = self.shared.receive_control() {
+            if let ToControl::Resolve { skb, .. } = message {
+                self.kfree_skb(skb, DropReason::Shutdown);
+            }
+        }
+        for lcore in 0..self.shared.lcores() {
+            while let Some(ToLcore::Xmit(skb) | ToLcore::NeighFailed(skb)) = self.shared.receive_lcore(lcore) {
+                self.kfree_skb(skb, DropReason::Shutdown);
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+/* What bindgen reads: DPDK's headers, the shim, and constants that are macros in C. */
+#include <rte_dev.h>
+#include <rte_eal.h>
+#include <rte_epoll.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <rte_mbuf_dyn.h>
+#include <rte_mempool.h>
+#include <rte_ring.h>
+#include <rte_version.h>
+
+#include "shim.h"
+
+#define U32(name, value) static const uint32_t SKIFF_##name = (value);
+#define U64(name, value) static const uint64_t SKIFF_##name = (value);
+
+U32(HEADROOM, RTE_PKTMBUF_HEADROOM)
+U32(MAX_LCORE, RTE_MAX_LCORE)
+U32(MAX_ETHPORTS, RTE_MAX_ETHPORTS)
+U32(ETH_NAME_MAX_LEN, RTE_ETH_NAME_MAX_LEN)
+U32(MEMPOOL_CACHE_MAX_SIZE, RTE_MEMPOOL_CACHE_MAX_SIZE)
+U32(RING_F_EXACT_SZ, RING_F_EXACT_SZ)
+
+U64(RX_VLAN, RTE_MBUF_F_RX_VLAN)
+U64(RX_RSS_HASH, RTE_MBUF_F_RX_RSS_HASH)
+U64(RX_VLAN_STRIPPED, RTE_MBUF_F_RX_VLAN_STRIPPED)
+U64(RX_QINQ, RTE_MBUF_F_RX_QINQ)
+U64(RX_QINQ_STRIPPED, RTE_MBUF_F_RX_QINQ_STRIPPED)
+U64(RX_IP_CKSUM_BAD, RTE_MBUF_F_RX_IP_CKSUM_BAD)
+U64(RX_IP_CKSUM_GOOD, RTE_MBUF_F_RX_IP_CKSUM_GOOD)
+U64(RX_L4_CKSUM_BAD, RTE_MBUF_F_RX_L4_CKSUM_BAD)
+U64(RX_L4_CKSUM_GOOD, RTE_MBUF_F_RX_L4_CKSUM_GOOD)
+U64(TX_VLAN, RTE_MBUF_F_TX_VLAN)
+U64(MBUF_EXTERNAL, RTE_MBUF_F_EXTERNAL)
+U64(MBUF_INDIRECT, RTE_MBUF_F_INDIRECT)
+
+U64(RXO_VLAN_STRIP, RTE_ETH_RX_OFFLOAD_VLAN_STRIP)
+U64(RXO_IPV4_CKSUM, RTE_ETH_RX_OFFLOAD_IPV4_CKSUM)
+U64(RXO_UDP_CKSUM, RTE_ETH_RX_OFFLOAD_UDP_CKSUM)
+U64(RXO_TCP_CKSUM, RTE_ETH_RX_OFFLOAD_TCP_CKSUM)
+U64(RXO_TCP_LRO, RTE_ETH_RX_OFFLOAD_TCP_LRO)
+U64(RXO_QINQ_STRIP, RTE_ETH_RX_OFFLOAD_QINQ_STRIP)
+U64(RXO_VLAN_FILTER, RTE_ETH_RX_OFFLOAD_VLAN_FILTER)
+U64(RXO_SCATTER, RTE_ETH_RX_OFFLOAD_SCATTER)
+U64(RXO_TIMESTAMP, RTE_ETH_RX_OFFLOAD_TIMESTAMP)
+U64(RXO_RSS_HASH, RTE_ETH_RX_OFFLOAD_RSS_HASH)
+
+U64(TXO_VLAN_INSERT, RTE_ETH_TX_OFFLOAD_VLAN_INSERT)
+U64(TXO_IPV4_CKSUM, RTE_ETH_TX_OFFLOAD_IPV4_CKSUM)
+U64(TXO_UDP_CKSUM, RTE_ETH_TX_OFFLOAD_UDP_CKSUM)
+U64(TXO_TCP_CKSUM, RTE_ETH_TX_OFFLOAD_TCP_CKSUM)
+U64(TXO_TCP_TSO, RTE_ETH_TX_OFFLOAD_TCP_TSO)
+U64(TXO_QINQ_INSERT, RTE_ETH_TX_OFFLOAD_QINQ_INSERT)
+U64(TXO_MULTI_SEGS, RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
+U64(TXO_MBUF_FAST_FREE, RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE)
+
+U32(VLAN_STRIP_OFFLOAD, RTE_ETH_VLAN_STRIP_OFFLOAD)
+U32(MQ_RX_RSS, RTE_ETH_MQ_RX_RSS)
+U64(RSS_IP, RTE_ETH_RSS_IP)
+U64(RSS_TCP, RTE_ETH_RSS_TCP)
+U64(RSS_UDP, RTE_ETH_RSS_UDP)
+
+/* Offsets that mbuf.rs promises. */
+#define MBUF_AT(field) static const uint32_t SKIFF_AT_##field = offsetof(struct rte_mbuf, field);
+MBUF_AT(buf_addr)
+MBUF_AT(buf_iova)
+MBUF_AT(data_off)
+MBUF_AT(refcnt)
+MBUF_AT(nb_segs)
+MBUF_AT(port)
+MBUF_AT(ol_flags)
+MBUF_AT(packet_type)
+MBUF_AT(pkt_len)
+MBUF_AT(data_len)
+MBUF_AT(vlan_tci)
+MBUF_AT(hash)
+MBUF_AT(vlan_tci_outer)
+MBUF_AT(buf_len)
+MBUF_AT(pool)
+MBUF_AT(next)
+MBUF_AT(tx_offload)
+MBUF_AT(shinfo)
+MBUF_AT(priv_size)
+MBUF_AT(timesync)
+MBUF_AT(dynfield1)
+U32(MBUF_SIZE, sizeof(struct rte_mbuf))
+U32(MBUF_ALIGN, __alignof__(struct rte_mbuf))
+U32(DYNFIELD1_SIZE, sizeof(((struct rte_mbuf *)0)->dynfield1))
+
+/* 0 when the pools keep debug cookies or statistics, which only the C functions maintain. */
+#if defined(RTE_LIBRTE_MEMPOOL_DEBUG) || defined(RTE_LIBRTE_MEMPOOL_STATS)
+U32(MEMPOOL_PLAIN, 0)
+#else
+U32(MEMPOOL_PLAIN, 1)
+#endif

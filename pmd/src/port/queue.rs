@@ -1,0 +1,144 @@
+//! A port's queues: what workers poll and send through. Each has one owner at a time.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::open::{self, Setup};
+use super::{PortId, PortInner};
+use crate::burst::Burst;
+use crate::error::Error;
+
+/// A receive queue.
+#[derive(Debug)]
+pub struct RxQueue {
+    port: u16,
+    queue: u16,
+    interrupt: bool,
+    inner: Arc<PortInner>,
+    /// The driver keeps the queue's state without locks.
+    not_sync: PhantomData<Cell<()>>,
+}
+
+impl RxQueue {
+    /// Appends received packets to the burst, as many as there are and fit, and returns how many.
+    #[inline]
+    pub fn rx_burst(&mut self, into: &mut Burst) -> usize {
+        let room = into.room_mut();
+        let (at, n) = (room.as_mut_ptr().cast(), room.len() as u16);
+        // SAFETY: the port runs while its queues exist, only this owner polls the queue, and `at` has room
+        // for `n` pointers.
+        let got = usize::from(unsafe { dpdk_sys::skiff_rx_burst(self.port, self.queue, at, n) });
+        // SAFETY: the driver wrote that many packets and gave them up.
+        unsafe { into.grow(got) };
+        debug_assert!(into.iter().rev().take(got).all(|pkt| pkt.is_unshared()));
+        got
+    }
+
+    /// Its port.
+    #[inline]
+    pub fn port(&self) -> PortId {
+        PortId(self.port)
+    }
+
+    /// Its number in the port.
+    #[inline]
+    pub fn queue(&self) -> u16 {
+        self.queue
+    }
+
+    /// Packets waiting in it; `None` if the driver does not tell.
+    pub fn used_descriptors(&self) -> Option<u32> {
+        // SAFETY: the port runs while its queues exist.
+        u32::try_from(unsafe { dpdk_sys::skiff_rx_queue_count(self.port, self.queue) }).ok()
+    }
+
+    /// Whether an [`EpollSet`](crate::EpollSet) can wait for it.
+    #[inline]
+    pub fn supports_interrupt(&self) -> bool {
+        self.interrupt
+    }
+
+    /// Lets the next packet wake the epoll set that has the queue. Poll once more after this and before
+    /// sleeping: what came in between may not wake.
+    ///
+    /// # Errors
+    /// [`Error::Port`] if the driver cannot.
+    pub fn enable_interrupt(&mut self) -> Result<(), Error> {
+        // SAFETY: the port runs while its queues exist, and only this owner switches this queue's interrupt.
+        match unsafe { dpdk_sys::rte_eth_dev_rx_intr_enable(self.port, self.queue) } {
+            0 => Ok(()),
+            ret => Err(self.inner.refused("enable a receive interrupt", ret)),
+        }
+    }
+
+    /// The opposite, before polling again.
+    ///
+    /// # Errors
+    /// [`Error::Port`] if the driver cannot.
+    pub fn disable_interrupt(&mut self) -> Result<(), Error> {
+        // SAFETY: the port runs while its queues exist, and only this owner switches this queue's interrupt.
+        match unsafe { dpdk_sys::rte_eth_dev_rx_intr_disable(self.port, self.queue) } {
+            0 => Ok(()),
+            ret => Err(self.inner.refused("disable a receive interrupt", ret)),
+        }
+    }
+
+    pub(crate) fn parts(&self) -> (&Arc<PortInner>, u16) {
+        (&self.inner, self.queue)
+    }
+}
+
+/// A transmit queue.
+#[derive(Debug)]
+pub struct TxQueue {
+    port: u16,
+    queue: u16,
+    inner: Arc<PortInner>,
+    /// The driver keeps the queue's state without locks.
+    not_sync: PhantomData<Cell<()>>,
+}
+
+impl TxQueue {
+    /// Sends packets from the front of the burst, as many as the queue takes, and returns how many; the
+    /// others stay, at the front.
+    #[inline]
+    pub fn tx_burst(&mut self, from: &mut Burst) -> usize {
+        let n = from.len() as u16;
+        // SAFETY: the port runs while its queues exist, only this owner uses the queue, and the burst has
+        // `n` packets, of which the driver takes over those it counts.
+        let sent = unsafe { dpdk_sys::skiff_tx_burst(self.port, self.queue, from.as_mut_ptr(), n) };
+        from.forget_first(usize::from(sent));
+        usize::from(sent)
+    }
+
+    /// Its port.
+    #[inline]
+    pub fn port(&self) -> PortId {
+        PortId(self.port)
+    }
+
+    /// Its number in the port.
+    #[inline]
+    pub fn queue(&self) -> u16 {
+        self.queue
+    }
+
+    /// Frees packets that are sent and still held by the driver; returns how many, `None` if the driver
+    /// cannot.
+    pub fn cleanup(&mut self) -> Option<u32> {
+        // SAFETY: the port runs while its queues exist, and only this owner uses the queue.
+        u32::try_from(unsafe { dpdk_sys::rte_eth_tx_done_cleanup(self.inner.id, self.queue, 0) }).ok()
+    }
+}
+
+/// The queues of a port that was just started: each once.
+pub(super) fn hand_out(inner: &Arc<PortInner>, setup: &Setup) -> (Vec<RxQueue>, Vec<TxQueue>) {
+    let (port, not_sync) = (inner.id, PhantomData);
+    let rx = (0..setup.rx_queues).map(|queue| {
+        let interrupt = setup.rx_interrupts && open::can_interrupt(inner, queue);
+        RxQueue { port, queue, interrupt, inner: inner.clone(), not_sync }
+    });
+    let tx = (0..setup.tx_queues).map(|queue| TxQueue { port, queue, inner: inner.clone(), not_sync });
+    (rx.collect(), tx.collect())
+}
