@@ -122,6 +122,12 @@ impl Worker {
 
     /// The loop. Returns when the run state becomes [`RunState::Stopped`].
     pub fn run(&mut self) {
+        self.run_while(|_| true);
+    }
+
+    /// The loop, for as long as `more` says so of the TSC at the start of a round, or until
+    /// [`RunState::Stopped`]. For benchmarks, which are to measure the loop itself.
+    pub fn run_while(&mut self, mut more: impl FnMut(u64) -> bool) {
         let shared = Arc::clone(&self.shared);
         let cells = shared.cells(self.id);
         let mut sleeper = Sleeper::new(self.idle, &self.rx);
@@ -134,7 +140,7 @@ impl Worker {
                 snap = shared.snapshot();
             }
             let state = shared.run_state();
-            if state == RunState::Stopped {
+            if state == RunState::Stopped || !more(start) {
                 break;
             }
             let moved = self.round(&shared, &snap, cells, start, state);

@@ -1,0 +1,69 @@
+//! The routes, and what each asks of the [`Backend`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+
+use super::{Backend, IpCommand, Reply, Show};
+
+/// No command line is longer.
+pub(super) const MAX_BODY: usize = 64 * 1024;
+
+type Daemon = State<Arc<dyn Backend>>;
+
+/// Everything: for the UNIX socket.
+pub(super) fn all(backend: Arc<dyn Backend>) -> Router {
+    let commands = Router::new()
+        .route("/v1/ip", post(ip))
+        .route("/v1/drops", get(|daemon, query| show(Show::Drops, daemon, query)))
+        .route("/v1/lcores", get(|daemon, query| show(Show::Lcores, daemon, query)))
+        .route("/v1/mem", get(|daemon, query| show(Show::Mem, daemon, query)))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(backend.clone());
+    scrape(backend).merge(commands)
+}
+
+/// What a scraper may see: for TCP.
+pub(super) fn scrape(backend: Arc<dyn Backend>) -> Router {
+    Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).with_state(backend)
+}
+
+async fn ip(State(daemon): Daemon, body: Result<Json<IpCommand>, JsonRejection>) -> Response {
+    match body {
+        Ok(Json(command)) => Json(daemon.ip(&command.args)).into_response(),
+        Err(JsonRejection::JsonDataError(error)) => bad_request(&error.body_text()),
+        Err(JsonRejection::JsonSyntaxError(error)) => bad_request(&error.body_text()),
+        Err(other) => (other.status(), format!("{}\n", other.body_text())).into_response(),
+    }
+}
+
+fn bad_request(why: &str) -> Response {
+    (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response()
+}
+
+/// `?json=1` (or `true`) asks for JSON inside the reply.
+async fn show(
+    what: Show,
+    State(daemon): Daemon,
+    Query(query): Query<HashMap<String, String>>,
+) -> Json<Reply> {
+    let json = query.get("json").is_some_and(|value| matches!(value.as_str(), "1" | "true"));
+    Json(daemon.show(what, json))
+}
+
+async fn metrics(State(daemon): Daemon) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], daemon.metrics()).into_response()
+}
+
+async fn healthz(State(daemon): Daemon) -> Response {
+    match daemon.healthy() {
+        Ok(()) => "ok\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}

@@ -1,0 +1,311 @@
+//! `skiff bench forward`: IPv4 forwarding from `net_pcap,infinite_rx` to `net_null` on one lcore, every check and
+//! counter on, in cycles of CPU time a packet. The generator's own cost is measured in turn with it and subtracted.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use skiff_dataplane::core::drop_reason::Node;
+use skiff_dataplane::core::env::Hands;
+use skiff_dataplane::core::lcore::{Clock, Idle, Worker};
+use skiff_dataplane::core::qsbr::Qsbr;
+use skiff_dataplane::core::shared::Shared;
+use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
+use skiff_dataplane::core::xmit::{TxPath, TxTable};
+use skiff_dataplane::device::{DeviceConf, DeviceKind, InterfaceAddress, NetDevice};
+use skiff_dataplane::fib::FibWriter;
+use skiff_dataplane::fib::next_hop::{NextHopSpec, NextHopWriter};
+use skiff_dataplane::neigh::cache::{GcParams, NeighCache, SetMode};
+use skiff_dataplane::neigh::nud::{NeighParams, Nud};
+use skiff_dataplane::net::{IfIndex, MacAddr};
+use skiff_dataplane::skb::{Skb, SkbList};
+use skiff_dataplane::time::Instant;
+use skiff_pmd::{
+    Eal, EalConfig, Hugepages, Pool, PoolConfig, Port, PortConfig, PortId, RxQueue, TxQueue, pin_current_thread,
+    rdtsc, thread_cpu_time_ns, tsc_hz,
+};
+
+use super::traffic::{Case, ROUTER_MAC, write_pcap};
+
+const IN: IfIndex = IfIndex(2);
+const OUT: IfIndex = IfIndex(3);
+/// Gateways the routes are spread over.
+const GATEWAYS: u32 = 16;
+/// Groups of the FIB for prefixes longer than /24.
+const TBL8_GROUPS: usize = 1 << 16;
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The workload.
+    pub case: Case,
+    /// Rounds of generator and forwarding in turn.
+    pub rounds: u32,
+    /// Length of one measurement.
+    pub slice: Duration,
+    /// Also time each stage (costs a few cycles a packet, in rounds of its own).
+    pub stages: bool,
+    /// CPU to run on.
+    pub cpu: Option<u16>,
+    /// Keep the capture here instead of in a temporary file.
+    pub pcap: Option<PathBuf>,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The workload.
+    pub case: &'static str,
+    /// Packet memory in huge pages.
+    pub hugepages: bool,
+    /// TSC frequency.
+    pub tsc_hz: u64,
+    /// Forwarding with the generator, cycles a packet: median and minimum over the rounds.
+    pub total: Spread,
+    /// The generator alone.
+    pub generator: Spread,
+    /// Forwarding beyond the generator, by round.
+    pub cycles_per_packet: Spread,
+    /// Cycles a packet of each stage, if asked for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub stages: BTreeMap<&'static str, f64>,
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Packets that were not.
+    pub dropped: u64,
+    /// Loading the routes, seconds.
+    pub load_seconds: f64,
+    /// Routes.
+    pub routes: usize,
+}
+
+/// Median and minimum.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Spread {
+    /// Half of the rounds were below.
+    pub median: f64,
+    /// The best round.
+    pub min: f64,
+}
+
+impl Spread {
+    fn of(mut samples: Vec<f64>) -> Spread {
+        samples.sort_by(f64::total_cmp);
+        Spread {
+            median: samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN),
+            min: samples.first().copied().unwrap_or(f64::NAN),
+        }
+    }
+}
+
+/// Runs one case.
+///
+/// # Errors
+/// EAL, the ports or the tables could not be set up.
+pub fn run(options: &Options) -> Result<Report> {
+    let routes = options.case.routes();
+    let destinations = options.case.destinations(&routes);
+    let pcap = match &options.pcap {
+        Some(path) => path.clone(),
+        None => std::env::temp_dir().join(format!("skiff-bench-{}.pcap", std::process::id())),
+    };
+    write_pcap(&pcap, &destinations).with_context(|| format!("cannot write {}", pcap.display()))?;
+    let started = start(options, &pcap, destinations.len());
+    if options.pcap.is_none() {
+        let _ = std::fs::remove_file(&pcap);
+    }
+    let (eal, mut bench) = started?;
+    let loading = std::time::Instant::now();
+    bench.load(&routes)?;
+    let load_seconds = loading.elapsed().as_secs_f64();
+    let mut report = bench.measure(options);
+    report.hugepages = eal.uses_hugepages();
+    report.load_seconds = load_seconds;
+    report.routes = routes.len();
+    Ok(report)
+}
+
+struct Bench {
+    worker: Worker,
+    shared: Arc<Shared>,
+    fib: FibWriter,
+    hops: NextHopWriter,
+    neigh: NeighCache<Skb>,
+    _ports: Vec<Port>,
+}
+
+fn start(options: &Options, pcap: &std::path::Path, frames: usize) -> Result<(Eal, Bench)> {
+    let mbufs = (frames.next_power_of_two() as u32 * 2).max(16_384);
+    let eal = Eal::init(EalConfig {
+        program: "skiff-bench".to_owned(),
+        memory_mib: 64 + mbufs / 1024 * 3,
+        hugepages: Hugepages::Prefer,
+        main_cpu: None,
+        vdevs: vec![format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display()), "net_null0".to_owned()],
+        pci_allow: Vec::new(),
+        file_prefix: format!("skiff-bench-{}", std::process::id()),
+        extra_args: Vec::new(),
+    })?;
+    if let Some(cpu) = options.cpu {
+        pin_current_thread(cpu)?;
+    }
+    let pool = Pool::create(
+        &eal,
+        &PoolConfig { name: "bench", mbufs: mbufs - 1, cache: 256, data_room: 2048, socket: None },
+    )?;
+    let wanted = PortConfig::default();
+    let (rx_port, rx, _) = Port::open(&eal, PortId(0), "in", &wanted, &pool)?;
+    let (tx_port, _, tx) = Port::open(&eal, PortId(1), "out", &wanted, &pool)?;
+    Ok((eal, Bench::new(pool, rx, tx, vec![rx_port, tx_port])?))
+}
+
+impl Bench {
+    fn new(pool: Pool, rx: Vec<RxQueue>, tx: Vec<TxQueue>, ports: Vec<Port>) -> Result<Bench> {
+        let qsbr = Arc::new(Qsbr::new(1));
+        let fib = FibWriter::new(TBL8_GROUPS, Arc::clone(&qsbr))?;
+        let mut neigh = NeighCache::new(4096, GcParams::default(), 1, Instant::ZERO);
+        neigh.set_device(OUT, ROUTER_MAC, false, NeighParams::default());
+        let shared = Arc::new(Shared::new(
+            1,
+            snapshot(1, false),
+            qsbr,
+            Arc::clone(fib.fib()),
+            Arc::clone(neigh.table()),
+            0,
+        ));
+        let mut table = TxTable::default();
+        for queue in tx {
+            table.set(1, TxPath::Queue(queue));
+        }
+        let worker = Worker {
+            id: 0,
+            cpu: None,
+            shared: Arc::clone(&shared),
+            rx,
+            handoff: Vec::new(),
+            hands: Hands::new(0, table, pool, 1),
+            idle: Idle::Poll,
+            clock: Clock::new(rdtsc()),
+        };
+        let hops = NextHopWriter::new(Arc::clone(&shared.next_hops));
+        Ok(Bench { worker, shared, fib, hops, neigh, _ports: ports })
+    }
+
+    fn load(&mut self, routes: &[ipnet::Ipv4Net]) -> Result<()> {
+        let mut ids = Vec::new();
+        for i in 0..GATEWAYS {
+            let (gateway, mac) = (0x0a00_0102 + i, MacAddr([2, 0xbb, 0, 0, 0, i as u8]));
+            let mut actions = Vec::new();
+            let id = self
+                .neigh
+                .set(OUT, gateway, Some(mac), Nud::Permanent, SetMode::Add, Instant::ZERO, &mut actions)
+                .map_err(|error| anyhow::anyhow!("neighbour: {error}"))?;
+            let spec =
+                NextHopSpec::Unicast { oif: OUT, gateway: Some((gateway, id)), mtu: 1500, prefsrc: 0x0a00_0101 };
+            ids.push(self.hops.acquire(&spec, &self.shared.qsbr)?.0);
+        }
+        for (i, net) in routes.iter().enumerate() {
+            self.fib.add(*net, ids[i % ids.len()])?;
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self, options: &Options) -> Report {
+        self.forward(Duration::from_millis(50));
+        self.generate(Duration::from_millis(20));
+        let (mut totals, mut generators, mut nets) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..options.rounds {
+            let generator = self.generate(options.slice);
+            let total = self.forward(options.slice);
+            generators.push(generator);
+            totals.push(total);
+            nets.push(total - generator);
+        }
+        let stages = if options.stages { self.stages(options.slice * 2) } else { BTreeMap::new() };
+        let ledger = self.shared.ledger();
+        Report {
+            case: options.case.name(),
+            hugepages: false,
+            tsc_hz: tsc_hz(),
+            total: Spread::of(totals),
+            generator: Spread::of(generators),
+            cycles_per_packet: Spread::of(nets),
+            stages,
+            packets: ledger.tx,
+            dropped: ledger.dropped,
+            load_seconds: 0.0,
+            routes: 0,
+        }
+    }
+
+    /// The router's own loop for `slice`; cycles of CPU time a packet.
+    fn forward(&mut self, slice: Duration) -> f64 {
+        let before = self.shared.cells(0).rx.get();
+        let end = rdtsc() + cycles(slice);
+        let cpu = thread_cpu_time_ns();
+        self.worker.run_while(|tsc| tsc < end);
+        per_packet(thread_cpu_time_ns() - cpu, self.shared.cells(0).rx.get() - before)
+    }
+
+    /// Receiving and freeing, nothing else.
+    fn generate(&mut self, slice: Duration) -> f64 {
+        let mut list = SkbList::new();
+        let mut packets = 0;
+        let end = rdtsc() + cycles(slice);
+        let cpu = thread_cpu_time_ns();
+        while rdtsc() < end {
+            for queue in &mut self.worker.rx {
+                packets += queue.rx_burst(&mut list) as u64;
+                list.free_all();
+            }
+        }
+        per_packet(thread_cpu_time_ns() - cpu, packets)
+    }
+
+    fn stages(&mut self, slice: Duration) -> BTreeMap<&'static str, f64> {
+        drop(self.shared.publish(snapshot(2, true)));
+        let read = |shared: &Shared| -> Vec<(u64, u64)> {
+            let cells = shared.cells(0);
+            Node::ALL.iter().map(|n| (cells.node(*n).packets.get(), cells.node(*n).cycles.get())).collect()
+        };
+        let before = read(&self.shared);
+        self.forward(slice);
+        let after = read(&self.shared);
+        let mut stages = BTreeMap::new();
+        for ((node, before), after) in Node::ALL.iter().zip(before).zip(after) {
+            let (packets, cycles) = (after.0 - before.0, after.1 - before.1);
+            if packets > 0 && cycles > 0 {
+                stages.insert(node.name(), cycles as f64 / packets as f64);
+            }
+        }
+        drop(self.shared.publish(snapshot(3, false)));
+        stages
+    }
+}
+
+fn cycles(duration: Duration) -> u64 {
+    (duration.as_secs_f64() * tsc_hz() as f64) as u64
+}
+
+fn per_packet(cpu_ns: u64, packets: u64) -> f64 {
+    cpu_ns as f64 * tsc_hz() as f64 / 1e9 / packets as f64
+}
+
+fn snapshot(generation: u64, stage_timing: bool) -> Snapshot {
+    let device = |ifindex: IfIndex, port: u16, addr: &str| NetDevice {
+        ifindex,
+        name: format!("port{port}"),
+        kind: DeviceKind::Port(PortId(port)),
+        mac: ROUTER_MAC,
+        mtu: 1500,
+        up: true,
+        carrier: true,
+        addresses: addr.parse().map(|net| InterfaceAddress { net, secondary: false }).into_iter().collect(),
+        conf: DeviceConf::default(),
+    };
+    let devices = [NetDevice::loopback(), device(IN, 0, "10.0.0.1/24"), device(OUT, 1, "10.0.1.1/24")];
+    Snapshot::new(generation, devices, Sysctl::default(), stage_timing)
+}

@@ -1,0 +1,185 @@
+//! The traffic and the routes of each benchmark case: fixed seeds, so that every run and every router sees the same.
+
+use std::collections::HashSet;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use ipnet::Ipv4Net;
+use skiff_dataplane::net::MacAddr;
+use skiff_dataplane::skb::eth::{self, ETH_P_IP};
+use skiff_dataplane::skb::ipv4::{self, IPPROTO_UDP, Ipv4Fields};
+
+/// MAC address the packets are sent to.
+pub const ROUTER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+const SENDER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
+/// 64 bytes on the wire: 60 and the FCS.
+const FRAME: usize = 60;
+
+/// One workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Case {
+    /// One flow, one route.
+    #[value(name = "1flow")]
+    OneFlow,
+    /// 1024 flows over 1024 /24.
+    #[value(name = "1024flows")]
+    Flows1024,
+    /// 65,535 flows over 10,000 /24.
+    #[value(name = "65kflows")]
+    Flows65k,
+    /// 65,535 flows over 1,000,000 routes.
+    #[value(name = "1mroutes")]
+    Routes1m,
+}
+
+impl Case {
+    /// All of them, in the order reports print them.
+    pub const ALL: [Case; 4] = [Case::OneFlow, Case::Flows1024, Case::Flows65k, Case::Routes1m];
+
+    /// The word on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Case::OneFlow => "1flow",
+            Case::Flows1024 => "1024flows",
+            Case::Flows65k => "65kflows",
+            Case::Routes1m => "1mroutes",
+        }
+    }
+
+    const fn sizes(self) -> (usize, usize) {
+        match self {
+            Case::OneFlow => (1, 1),
+            Case::Flows1024 => (1024, 1024),
+            Case::Flows65k => (65_535, 10_000),
+            Case::Routes1m => (65_535, 1_000_000),
+        }
+    }
+
+    /// The routing table: distinct prefixes with the lengths of the Internet's (mostly /24) where there are many.
+    pub fn routes(self) -> Vec<Ipv4Net> {
+        let (_, count) = self.sizes();
+        let mut rng = Rng(0x5eed_0001);
+        let mut seen = HashSet::with_capacity(count);
+        let mut routes = Vec::with_capacity(count);
+        while routes.len() < count {
+            let len = if self == Case::Routes1m { internet_length(&mut rng) } else { 24 };
+            let addr = public_address(&mut rng);
+            let Ok(net) = Ipv4Net::new(addr.into(), len) else { continue };
+            let net = net.trunc();
+            if seen.insert(net) {
+                routes.push(net);
+            }
+        }
+        routes
+    }
+
+    /// A destination for each flow, spread over the routes.
+    pub fn destinations(self, routes: &[Ipv4Net]) -> Vec<u32> {
+        let (flows, _) = self.sizes();
+        let mut rng = Rng(0x5eed_0002);
+        (0..flows)
+            .map(|i| {
+                let net = if routes.len() <= flows { routes[i % routes.len()] } else { routes[rng.below(routes.len())] };
+                let host = u64::from(u32::MAX) >> net.prefix_len();
+                net.network().to_bits() | (rng.next() & host) as u32
+            })
+            .collect()
+    }
+}
+
+/// Writes a capture of one 64-byte UDP packet for each destination.
+pub fn write_pcap(path: &Path, destinations: &[u32]) -> io::Result<()> {
+    let mut out = BufWriter::new(std::fs::File::create(path)?);
+    // Classic pcap, microseconds, Ethernet (the libpcap file format).
+    for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 1] {
+        out.write_all(&word.to_le_bytes())?;
+    }
+    for (i, &dst) in destinations.iter().enumerate() {
+        for word in [0, i as u32, FRAME as u32, FRAME as u32] {
+            out.write_all(&word.to_le_bytes())?;
+        }
+        out.write_all(&frame(dst, i))?;
+    }
+    out.flush()
+}
+
+fn frame(dst: u32, flow: usize) -> [u8; FRAME] {
+    let mut frame = [0u8; FRAME];
+    let (ethernet, rest) = frame.split_at_mut(eth::HEADER_LEN);
+    if let (Some(header), Some((ip, udp))) = (ethernet.first_chunk_mut(), rest.split_first_chunk_mut::<20>()) {
+        eth::emit(header, ROUTER_MAC, SENDER_MAC, ETH_P_IP);
+        let fields = Ipv4Fields {
+            tos: 0,
+            total_len: (FRAME - eth::HEADER_LEN) as u16,
+            id: 0,
+            frag_off: 0,
+            ttl: 64,
+            protocol: IPPROTO_UDP,
+            src: 0xc612_0000 | (flow as u32 & 0xffff),
+            dst,
+        };
+        ipv4::emit(ip, &fields);
+        udp[0..2].copy_from_slice(&1024u16.to_be_bytes());
+        udp[2..4].copy_from_slice(&9u16.to_be_bytes());
+        udp[4..6].copy_from_slice(&((FRAME - eth::HEADER_LEN - 20) as u16).to_be_bytes());
+    }
+    frame
+}
+
+/// Prefix lengths about as the global table has them.
+fn internet_length(rng: &mut Rng) -> u8 {
+    match rng.below(100) {
+        0..=59 => 24,
+        60..=69 => 23,
+        70..=81 => 22,
+        82..=86 => 21,
+        87..=91 => 20,
+        92..=94 => 19,
+        95..=96 => 18,
+        97 => 16,
+        98 => 17,
+        _ => 25 + rng.below(8) as u8,
+    }
+}
+
+/// An address that a router would forward to: no private, loopback, or multicast block.
+fn public_address(rng: &mut Rng) -> u32 {
+    loop {
+        let addr = rng.next() as u32;
+        let top = addr >> 24;
+        if (1..224).contains(&top) && top != 10 && top != 127 && addr >> 16 != 0xc612 {
+            return addr;
+        }
+    }
+}
+
+/// xorshift64*.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_destination_is_inside_a_route_and_the_same_each_time() {
+        let routes = Case::Flows65k.routes();
+        assert_eq!(routes.len(), 10_000);
+        let destinations = Case::Flows65k.destinations(&routes);
+        assert_eq!(destinations.len(), 65_535);
+        assert!(destinations.iter().zip(routes.iter().cycle()).all(|(d, r)| r.contains(&(*d).into())));
+        assert_eq!(destinations, Case::Flows65k.destinations(&Case::Flows65k.routes()));
+    }
+}

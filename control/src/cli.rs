@@ -1,0 +1,276 @@
+//! The command line of the one binary, and what its exit codes mean.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::api::{Reply, Show};
+use crate::bench::Case;
+use crate::client::{Client, ClientError};
+
+/// Where the daemon's socket is unless `--socket` or `SKIFF_SOCKET` names another.
+pub const DEFAULT_SOCKET: &str = "/run/skiff/skiff.sock";
+
+/// A software router on poll-mode drivers.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "skiff", version, disable_help_subcommand = true, subcommand_required = true)]
+pub struct Cli {
+    /// The daemon's socket
+    #[arg(long, global = true, value_name = "PATH", env = "SKIFF_SOCKET", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the router in the foreground
+    Run(Run),
+    /// Look at configuration files
+    #[command(subcommand)]
+    Config(Config),
+    /// Show and change links, addresses, routes and neighbours, in iproute2's language
+    #[command(disable_help_flag = true)]
+    Ip {
+        /// The words after `ip`, as iproute2 takes them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// Show dropped packets by reason
+    Drops(ShowArgs),
+    /// Show worker lcores and how busy they are
+    Lcore(ShowArgs),
+    /// Show memory and packet buffers
+    Mem(ShowArgs),
+    /// Show all metrics in the Prometheus text format
+    Metrics,
+    /// Measure this machine
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Show a router between two hosts made for it
+    Demo,
+}
+
+/// `skiff run`
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Arguments for DPDK's EAL, after `--`
+    #[arg(last = true, value_name = "EAL ARGS")]
+    pub eal: Vec<String>,
+}
+
+/// `skiff config`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Config {
+    /// Find every mistake in a file, without a daemon
+    Check {
+        /// The configuration file
+        file: PathBuf,
+    },
+}
+
+/// What every show takes.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ShowArgs {
+    /// JSON
+    #[arg(short, long)]
+    pub json: bool,
+}
+
+/// `skiff bench`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Bench {
+    /// IPv4 forwarding on one lcore: cycles a packet beyond the generator
+    Forward(BenchForward),
+}
+
+/// `skiff bench forward`
+#[derive(Clone, Debug, Args)]
+pub struct BenchForward {
+    /// The workload; all of them if not given
+    #[arg(long, value_enum, value_name = "CASE")]
+    pub case: Option<Case>,
+    /// Seconds of measuring a case, generator and forwarding in turn
+    #[arg(long, default_value_t = 3.0, value_name = "N")]
+    pub seconds: f64,
+    /// Time each stage too
+    #[arg(long)]
+    pub stages: bool,
+    /// CPU to run on
+    #[arg(long, value_name = "CPU")]
+    pub cpu: Option<u16>,
+    /// Keep the packets of the case in this capture file
+    #[arg(long, value_name = "FILE", requires = "case")]
+    pub pcap: Option<PathBuf>,
+    /// JSON, one line a case
+    #[arg(short, long)]
+    pub json: bool,
+}
+
+/// The exit codes of every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Refused or failed.
+    Failed = 1,
+    /// Wrong usage.
+    Usage = 2,
+    /// The configuration has mistakes.
+    ConfigInvalid = 3,
+    /// Nobody answers on the socket.
+    Unreachable = 5,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        std::process::ExitCode::from(exit as u8)
+    }
+}
+
+impl Cli {
+    /// Parses the arguments, the program's name first. `Err` is what to print and the exit code: help and the version
+    /// are on standard output with exit code 0, mistakes one line on standard error with exit code 2.
+    ///
+    /// # Errors
+    /// As said: help, the version, or a mistake.
+    pub fn parse_args(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Cli, Reply> {
+        Cli::try_parse_from(args).map_err(|error| {
+            if error.use_stderr() {
+                Reply::failed(Exit::Usage as u8, one_line(&error))
+            } else {
+                Reply::ok(error.to_string())
+            }
+        })
+    }
+}
+
+/// clap explains over several lines: the first says what is wrong, the rest how it would be right.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut why = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    if matches!(error.kind(), clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
+        why = "a command is required".to_owned();
+    }
+    // What is missing stands in lines of its own, up to the usage.
+    for line in
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+    {
+        why.push(' ');
+        why.push_str(line);
+    }
+    format!("skiff: usage: {why} (try \"skiff --help\")\n")
+}
+
+/// The line for standard error, `skiff: WHAT: WHY`.
+pub fn error_line(what: impl Display, why: impl Display) -> String {
+    format!("skiff: {what}: {why}\n")
+}
+
+/// Carries out a command the daemon answers; `None` if the command is none of those.
+pub fn ask(cli: &Cli) -> Option<Reply> {
+    let client = Client::new(&cli.socket);
+    let answer = match &cli.command {
+        Command::Ip { args } => client.ip(args),
+        Command::Drops(show) => client.show(Show::Drops, show.json),
+        Command::Lcore(show) => client.show(Show::Lcores, show.json),
+        Command::Mem(show) => client.show(Show::Mem, show.json),
+        Command::Metrics => client.metrics().map(Reply::ok),
+        Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo => return None,
+    };
+    Some(answer.unwrap_or_else(|error: ClientError| Reply::failed(error.exit(), format!("skiff: {error}\n"))))
+}
+
+/// Prints a reply and gives its exit code. A reader that left early (`skiff ... | head`) is no failure.
+pub fn print(reply: &Reply) -> std::process::ExitCode {
+    let _ = io::stderr().write_all(reply.stderr.as_bytes());
+    let written = io::stdout().write_all(reply.stdout.as_bytes()).and_then(|()| io::stdout().flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failed.into(),
+        _ => reply.exit.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, Reply> {
+        Cli::parse_args(std::iter::once("skiff").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ip_takes_its_words_as_they_are() {
+        for line in
+            ["ip -j -s link show", "ip --help", "ip", "ip route add default via 10.0.0.1", "ip -6 -- -h"]
+        {
+            let cli = parse(line).unwrap_or_else(|reply| panic!("{line}: {}", reply.stderr));
+            let Command::Ip { args } = cli.command else { panic!("{line}: not ip") };
+            assert_eq!(args.join(" "), line.trim_start_matches("ip").trim_start(), "{line}");
+        }
+        let cli = parse("--socket /tmp/s ip a").unwrap();
+        assert_eq!(cli.socket, PathBuf::from("/tmp/s"));
+    }
+
+    #[test]
+    fn run_hands_the_rest_to_eal() {
+        let Command::Run(run) = parse("run -c f.toml --socket /tmp/s -- --no-huge -m 64").unwrap().command
+        else {
+            panic!("not run")
+        };
+        assert_eq!(run.config, PathBuf::from("f.toml"));
+        assert_eq!(run.eal, ["--no-huge", "-m", "64"]);
+        assert!(matches!(parse("config check x").unwrap().command, Command::Config(Config::Check { .. })));
+        assert!(matches!(parse("drops -j").unwrap().command, Command::Drops(ShowArgs { json: true })));
+    }
+
+    #[test]
+    fn mistakes_are_one_line_and_exit_2() {
+        for (line, word) in [
+            ("", "command"),
+            ("nope", "nope"),
+            ("run", "--config"),
+            ("drops -x", "-x"),
+            ("config", "command"),
+        ] {
+            let reply = parse(line).unwrap_err();
+            assert_eq!(reply.exit, 2, "{line}");
+            assert_eq!(reply.stderr.lines().count(), 1, "{}", reply.stderr);
+            assert!(
+                reply.stderr.starts_with("skiff: usage: ") && reply.stderr.contains(word),
+                "{}",
+                reply.stderr
+            );
+        }
+        let version = parse("--version").unwrap_err();
+        assert_eq!((version.exit, version.stdout), (0, format!("skiff {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+
+    #[test]
+    fn without_a_daemon_the_answer_is_exit_5() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("none");
+        let reply = ask(&parse(&format!("--socket {} drops", socket.display())).unwrap()).unwrap();
+        let expected = format!(
+            "skiff: {}: no such file or directory: is \"skiff run\" running? (--socket names another)\n",
+            socket.display()
+        );
+        assert_eq!((reply.exit, reply.stderr), (5, expected));
+    }
+}

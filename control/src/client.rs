@@ -1,0 +1,148 @@
+//! The other end of the [`api`](crate::api): asks the daemon, over its UNIX socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use crate::api::{IpCommand, Reply, Show};
+
+/// No command takes the daemon longer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why the daemon gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody is there. Exit code 5.
+    #[error("{}: {}: is \"skiff run\" running? (--socket names another)", socket.display(), plain(error))]
+    Unreachable {
+        /// The socket's path.
+        socket: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Somebody is there and did not answer as a daemon does. Exit code 1.
+    #[error("{}: {why}", socket.display())]
+    BadAnswer {
+        /// The socket's path.
+        socket: PathBuf,
+        /// What was wrong.
+        why: String,
+    },
+}
+
+impl ClientError {
+    /// The exit code.
+    pub const fn exit(&self) -> u8 {
+        match self {
+            ClientError::Unreachable { .. } => 5,
+            ClientError::BadAnswer { .. } => 1,
+        }
+    }
+}
+
+/// The system's words without the error number.
+fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A client of the daemon behind one socket. Every call makes a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client of the daemon behind `socket`. Nothing is connected yet.
+    pub fn new(socket: impl AsRef<Path>) -> Client {
+        Client { socket: socket.as_ref().to_owned() }
+    }
+
+    /// Runs `skiff ip` there; `args` are the words after `ip`.
+    ///
+    /// # Errors
+    /// [`ClientError`] if no answer came; a refusal is an answer.
+    pub fn ip(&self, args: &[String]) -> Result<Reply, ClientError> {
+        let body = serde_json::to_vec(&IpCommand { args: args.to_vec() }).map_err(|e| self.bad(e))?;
+        self.reply(Method::POST, "/v1/ip", body)
+    }
+
+    /// Asks for state.
+    ///
+    /// # Errors
+    /// [`ClientError`] if no answer came.
+    pub fn show(&self, what: Show, json: bool) -> Result<Reply, ClientError> {
+        let path = match what {
+            Show::Drops => "/v1/drops",
+            Show::Lcores => "/v1/lcores",
+            Show::Mem => "/v1/mem",
+        };
+        let query = if json { "?json=1" } else { "" };
+        self.reply(Method::GET, &format!("{path}{query}"), Vec::new())
+    }
+
+    /// Asks for all metrics.
+    ///
+    /// # Errors
+    /// [`ClientError`] if no answer came.
+    pub fn metrics(&self) -> Result<String, ClientError> {
+        let body = self.call(Method::GET, "/metrics", Vec::new())?;
+        String::from_utf8(body.into()).map_err(|e| self.bad(e))
+    }
+
+    fn reply(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Reply, ClientError> {
+        let answer = self.call(method, path, body)?;
+        serde_json::from_slice(&answer).map_err(|e| self.bad(e))
+    }
+
+    fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|e| self.bad(e))?;
+        runtime.block_on(async {
+            match tokio::time::timeout(TIMEOUT, self.exchange(method, path, body)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(self.bad(format!("no answer within {} s", TIMEOUT.as_secs()))),
+            }
+        })
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
+        let unreachable = |error| ClientError::Unreachable { socket: self.socket.clone(), error };
+        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.bad(e))?;
+        let connection = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "skiff")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| self.bad(e))?;
+        let response = sender.send_request(request).await.map_err(|e| self.bad(e))?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(|e| self.bad(e))?.to_bytes();
+        connection.abort();
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        Err(self.bad(format!("{status}: {}", String::from_utf8_lossy(&body).trim_end())))
+    }
+
+    fn bad(&self, why: impl ToString) -> ClientError {
+        ClientError::BadAnswer { socket: self.socket.clone(), why: why.to_string() }
+    }
+}
