@@ -64,7 +64,7 @@ pub fn open_all(
             tx_queues: tx.len() as u16,
             rx_desc: info.rx_desc,
             carrier_changes: 0,
-            netdev: device.netdev(),
+            netdev: netdev(&device.devargs),
             port,
         };
         for queue in rx {
@@ -75,6 +75,14 @@ pub fn open_all(
         opened.push(Opened { interface: device.interface.clone(), handle });
     }
     Ok((opened, shares))
+}
+
+/// The kernel interface under a device whose driver rides on one and cannot see its link.
+fn netdev(devargs: &str) -> Option<String> {
+    let (driver, args) = devargs.split_once(',')?;
+    let rides = driver.starts_with("net_af_packet") || driver.starts_with("net_af_xdp");
+    let iface = args.split(',').find_map(|arg| arg.strip_prefix("iface="))?;
+    rides.then(|| iface.to_owned())
 }
 
 fn missing(device: &EalDevice) -> String {
