@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             config::check(file, &mut std::io::stdout(), &mut std::io::stderr())
         }
         Command::Bench(Bench::Forward(args)) => bench::main(args),
+        Command::Bench(Bench::Routes(args)) => bench::routes(args),
         Command::Demo => Exit::Usage.into(),
         // The daemon answers these; see above.
         Command::Ip { .. } | Command::Drops(_) | Command::Lcore(_) | Command::Mem(_) | Command::Metrics => {

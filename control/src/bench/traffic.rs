@@ -58,7 +58,7 @@ impl Case {
     /// The routing table: distinct prefixes with the lengths of the Internet's (mostly /24) where there are many.
     pub fn routes(self) -> Vec<Ipv4Net> {
         let (_, count) = self.sizes();
-        let mut rng = Rng(0x5eed_0001);
+        let mut rng = Rng::new(0x5eed_0001);
         let mut seen = HashSet::with_capacity(count);
         let mut routes = Vec::with_capacity(count);
         while routes.len() < count {
@@ -76,7 +76,7 @@ impl Case {
     /// A destination for each flow, spread over the routes.
     pub fn destinations(self, routes: &[Ipv4Net]) -> Vec<u32> {
         let (flows, _) = self.sizes();
-        let mut rng = Rng(0x5eed_0002);
+        let mut rng = Rng::new(0x5eed_0002);
         (0..flows)
             .map(|i| {
                 let net = if routes.len() <= flows { routes[i % routes.len()] } else { routes[rng.below(routes.len())] };
@@ -154,9 +154,13 @@ fn public_address(rng: &mut Rng) -> u32 {
 }
 
 /// xorshift64*.
-struct Rng(u64);
+pub(super) struct Rng(u64);
 
 impl Rng {
+    pub(super) fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -164,7 +168,7 @@ impl Rng {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 }
