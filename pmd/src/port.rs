@@ -298,6 +298,14 @@ pub(crate) fn existing() -> impl Iterator<Item = u16> {
     std::iter::successors(next(0), move |&id| next(id + 1))
 }
 
+/// Closes the ports nobody opened, when EAL ends.
+pub(crate) fn close_all() {
+    for id in existing() {
+        // SAFETY: no Port holds it, so nobody can poll it.
+        unsafe { dpdk_sys::rte_eth_dev_close(id) };
+    }
+}
+
 /// The device's name on its bus.
 pub(crate) fn device_name(id: u16) -> Option<String> {
     let mut name = [0 as c_char; dpdk_sys::SKIFF_ETH_NAME_MAX_LEN as usize];
