@@ -16,16 +16,16 @@ use skiff_dataplane::core::shared::Shared;
 use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
 use skiff_dataplane::core::xmit::{TxPath, TxTable};
 use skiff_dataplane::device::{DeviceConf, DeviceKind, InterfaceAddress, NetDevice};
-use skiff_dataplane::fib::{FibWriter, NextHopId};
 use skiff_dataplane::fib::next_hop::{NextHopSpec, NextHopWriter};
+use skiff_dataplane::fib::{FibWriter, NextHopId};
 use skiff_dataplane::neigh::cache::{GcParams, NeighCache, SetMode};
 use skiff_dataplane::neigh::nud::{NeighParams, Nud};
 use skiff_dataplane::net::{IfIndex, MacAddr};
 use skiff_dataplane::skb::{Skb, SkbList};
 use skiff_dataplane::time::Instant;
 use skiff_pmd::{
-    Eal, EalConfig, Hugepages, Pool, PoolConfig, Port, PortConfig, PortId, RxQueue, TxQueue, pin_current_thread,
-    rdtsc, thread_cpu_time_ns, tsc_hz,
+    Eal, EalConfig, Hugepages, Pool, PoolConfig, Port, PortConfig, PortId, RxQueue, TxQueue,
+    pin_current_thread, rdtsc, thread_cpu_time_ns, tsc_hz,
 };
 
 use super::traffic::{Case, ROUTER_MAC, write_pcap};
@@ -214,8 +214,12 @@ impl Bench {
                 .neigh
                 .set(OUT, gateway, Some(mac), Nud::Permanent, SetMode::Add, Instant::ZERO, &mut actions)
                 .map_err(|error| anyhow::anyhow!("neighbour: {error}"))?;
-            let spec =
-                NextHopSpec::Unicast { oif: OUT, gateway: Some((gateway, id)), mtu: 1500, prefsrc: 0x0a00_0101 };
+            let spec = NextHopSpec::Unicast {
+                oif: OUT,
+                gateway: Some((gateway, id)),
+                mtu: 1500,
+                prefsrc: 0x0a00_0101,
+            };
             ids.push(self.hops.acquire(&spec, &self.shared.qsbr)?.0);
         }
         Ok(ids)

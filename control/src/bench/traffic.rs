@@ -79,7 +79,11 @@ impl Case {
         let mut rng = Rng::new(0x5eed_0002);
         (0..flows)
             .map(|i| {
-                let net = if routes.len() <= flows { routes[i % routes.len()] } else { routes[rng.below(routes.len())] };
+                let net = if routes.len() <= flows {
+                    routes[i % routes.len()]
+                } else {
+                    routes[rng.below(routes.len())]
+                };
                 let host = u64::from(u32::MAX) >> net.prefix_len();
                 net.network().to_bits() | (rng.next() & host) as u32
             })
@@ -106,7 +110,8 @@ pub fn write_pcap(path: &Path, destinations: &[u32]) -> io::Result<()> {
 fn frame(dst: u32, flow: usize) -> [u8; FRAME] {
     let mut frame = [0u8; FRAME];
     let (ethernet, rest) = frame.split_at_mut(eth::HEADER_LEN);
-    if let (Some(header), Some((ip, udp))) = (ethernet.first_chunk_mut(), rest.split_first_chunk_mut::<20>()) {
+    if let (Some(header), Some((ip, udp))) = (ethernet.first_chunk_mut(), rest.split_first_chunk_mut::<20>())
+    {
         eth::emit(header, ROUTER_MAC, SENDER_MAC, ETH_P_IP);
         let fields = Ipv4Fields {
             tos: 0,
@@ -183,7 +188,12 @@ mod tests {
         assert_eq!(routes.len(), 10_000);
         let destinations = Case::Flows65k.destinations(&routes);
         assert_eq!(destinations.len(), 65_535);
-        assert!(destinations.iter().zip(routes.iter().cycle()).all(|(d, r)| r.contains(&std::net::Ipv4Addr::from_bits(*d))));
+        assert!(
+            destinations
+                .iter()
+                .zip(routes.iter().cycle())
+                .all(|(d, r)| r.contains(&std::net::Ipv4Addr::from_bits(*d)))
+        );
         assert_eq!(destinations, Case::Flows65k.destinations(&Case::Flows65k.routes()));
     }
 }

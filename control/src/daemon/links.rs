@@ -40,12 +40,17 @@ impl LinkWatch {
         let below = handle.netdev.as_deref().map(|name| (name, kernel.get(name).copied()));
         let removed = handle.port.is_removed() || matches!(below, Some((_, None)));
         let up = match below {
-            Some((_, flags)) => flags.is_some_and(|f| f.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING)),
+            Some((_, flags)) => {
+                flags.is_some_and(|f| f.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING))
+            }
             None => handle.port.link().up,
         };
         if removed && self.gone.insert(dev) {
             let device = handle.netdev.clone().unwrap_or_else(|| handle.port.info().device);
-            eprintln!("skiff: interface \"{}\": its device {device} is gone: it stays down until it is back", handle.port.name());
+            eprintln!(
+                "skiff: interface \"{}\": its device {device} is gone: it stays down until it is back",
+                handle.port.name()
+            );
         }
         if !removed {
             self.gone.remove(&dev);

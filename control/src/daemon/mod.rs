@@ -21,9 +21,7 @@ use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
 use skiff_dataplane::fib::FibWriter;
 use skiff_dataplane::neigh::cache::{GcParams, NeighCache};
 use skiff_dataplane::time::Instant;
-use skiff_pmd::{
-    Eal, EalConfig, Hugepages, Pool, PoolConfig, allowed_cpus, pin_current_thread, rdtsc,
-};
+use skiff_pmd::{Eal, EalConfig, Hugepages, Pool, PoolConfig, allowed_cpus, pin_current_thread, rdtsc};
 
 use crate::api::Server;
 use crate::cli::{DEFAULT_SOCKET, Exit, Run, error_line};
@@ -50,7 +48,9 @@ pub fn unix_now() -> f64 {
 
 /// `skiff run`.
 pub fn run(args: &Run, socket: &Path) -> ExitCode {
-    let config = match config::load(&args.config).and_then(|c| c.checked_memory_plan().map(|_| c).map_err(|d| vec![d])) {
+    let config = match config::load(&args.config)
+        .and_then(|c| c.checked_memory_plan().map(|_| c).map_err(|d| vec![d]))
+    {
         Ok(config) => config,
         Err(diagnostics) => {
             complain(&diagnostics);
@@ -116,7 +116,8 @@ impl Daemon {
             StartError::Config(vec![config.diagnostic(config.system.lcores.pos, text)])
         })?;
         let eal = Eal::init(eal_config(&config, args))?;
-        let main_cpu = config.system.main_lcore.as_ref().map(|cpu| cpu.value).or_else(|| allowed.first().copied());
+        let main_cpu =
+            config.system.main_lcore.as_ref().map(|cpu| cpu.value).or_else(|| allowed.first().copied());
         if let Some(cpu) = main_cpu {
             pin_current_thread(cpu)?;
         }
@@ -144,10 +145,12 @@ impl Daemon {
         }
         let facts = constant_facts(&config, &cpus, eal.uses_hugepages());
         let listen = config.metrics.as_ref().map(|metrics| metrics.listen.value);
-        let socket = config.api.socket.as_ref().filter(|_| socket == Path::new(DEFAULT_SOCKET)).map_or_else(
-            || socket.to_owned(),
-            |path| path.value.clone(),
-        );
+        let socket = config
+            .api
+            .socket
+            .as_ref()
+            .filter(|_| socket == Path::new(DEFAULT_SOCKET))
+            .map_or_else(|| socket.to_owned(), |path| path.value.clone());
         let idle = if adaptive { Idle::Adaptive } else { Idle::Poll };
         router.apply(config).map_err(StartError::Config)?;
 
@@ -232,7 +235,9 @@ impl Daemon {
 
 fn eal_config(config: &Config, args: &Run) -> EalConfig {
     let devices = config.eal_devices();
-    let on = |bus: Bus| devices.iter().filter(move |d| d.bus == bus).map(|d| d.devargs.clone()).collect::<Vec<_>>();
+    let on = |bus: Bus| {
+        devices.iter().filter(move |d| d.bus == bus).map(|d| d.devargs.clone()).collect::<Vec<_>>()
+    };
     EalConfig {
         program: "skiff".to_owned(),
         memory_mib: u32::try_from(config.system.memory.value >> 20).unwrap_or(u32::MAX),
@@ -304,4 +309,3 @@ fn signals() -> std::io::Result<(Arc<AtomicBool>, Arc<AtomicBool>)> {
     signal_hook::flag::register(SIGHUP, Arc::clone(&reload))?;
     Ok((stop, reload))
 }
-

@@ -50,7 +50,8 @@ pub fn open_all(
     for device in config.eal_devices() {
         let Some(interface) = config.interface(&device.interface) else { continue };
         let at = interface.port().map_or(interface.name.pos, |port| port.device.pos);
-        let complain = |text: String| config.diagnostic(at, format!("interface \"{}\": {text}", device.interface));
+        let complain =
+            |text: String| config.diagnostic(at, format!("interface \"{}\": {text}", device.interface));
         let id = *by_name.get(&device.name).ok_or_else(|| complain(missing(&device)))?;
         if usize::from(id) >= MAX_PORTS {
             return Err(complain(format!("more than {MAX_PORTS} ports")));
@@ -99,7 +100,10 @@ fn port_config(interface: &Interface, workers: usize, interrupts: bool) -> PortC
     let port = interface.port();
     PortConfig {
         rx_queues: port.map_or(1, |p| p.rx_queues.value).min(MAX_QUEUES as u16),
-        tx_queues: port.and_then(|p| p.tx_queues.as_ref()).map_or(workers as u16, |q| q.value).min(MAX_QUEUES as u16),
+        tx_queues: port
+            .and_then(|p| p.tx_queues.as_ref())
+            .map_or(workers as u16, |q| q.value)
+            .min(MAX_QUEUES as u16),
         rx_desc: port.map_or(512, |p| p.rx_desc.value),
         tx_desc: port.map_or(512, |p| p.tx_desc.value),
         mtu: interface.mtu.as_ref().map(|mtu| mtu.value),

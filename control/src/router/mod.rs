@@ -266,7 +266,10 @@ fn ago(now: skiff_dataplane::time::Instant, then: skiff_dataplane::time::Instant
 }
 
 /// What `ip -s neigh` says of an entry.
-fn neigh_use(info: &skiff_dataplane::neigh::cache::NeighInfo, now: skiff_dataplane::time::Instant) -> NeighUse {
+fn neigh_use(
+    info: &skiff_dataplane::neigh::cache::NeighInfo,
+    now: skiff_dataplane::time::Instant,
+) -> NeighUse {
     NeighUse {
         refcnt: u32::from(info.held),
         used: ago(now, info.used),

@@ -84,7 +84,8 @@ impl Router {
     }
 
     fn transmit(&mut self, id: NeighId, mut skb: Skb) {
-        let written = self.shared.neigh.entry(id).header().is_some_and(|header| write_header(&mut skb, &header));
+        let written =
+            self.shared.neigh.entry(id).header().is_some_and(|header| write_header(&mut skb, &header));
         if !written {
             return self.kfree_skb(skb, DropReason::NeighFailed);
         }
@@ -187,7 +188,8 @@ impl Router {
             }
         }
         for lcore in 0..self.shared.lcores() {
-            while let Some(ToLcore::Xmit(skb) | ToLcore::NeighFailed(skb)) = self.shared.receive_lcore(lcore) {
+            while let Some(ToLcore::Xmit(skb) | ToLcore::NeighFailed(skb)) = self.shared.receive_lcore(lcore)
+            {
                 self.kfree_skb(skb, DropReason::Shutdown);
             }
         }
