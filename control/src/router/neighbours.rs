@@ -61,7 +61,7 @@ impl Router {
                 Action::Fail { packets, .. } => {
                     self.held -= packets.len();
                     for skb in packets {
-                        if let Err(ToLcore::NeighFailed(skb)) = self.to_lcore(ToLcore::NeighFailed(skb)) {
+                        if let Err(ToLcore::NeighFailed(skb)) = self.send(ToLcore::NeighFailed(skb)) {
                             self.kfree_skb(skb, DropReason::NeighFailed);
                         }
                     }
@@ -89,7 +89,7 @@ impl Router {
         if !written {
             return self.kfree_skb(skb, DropReason::NeighFailed);
         }
-        if let Err(ToLcore::Xmit(skb)) = self.to_lcore(ToLcore::Xmit(skb)) {
+        if let Err(ToLcore::Xmit(skb)) = self.send(ToLcore::Xmit(skb)) {
             self.kfree_skb(skb, DropReason::PuntFull);
         }
     }
@@ -120,12 +120,12 @@ impl Router {
         }
         *skb.fields_mut() = SkbFields { oif: dev.0, flags: flags::LOCAL_OUT, ..SkbFields::default() };
         self.shared.control_cells().created.add(1);
-        if let Err(ToLcore::Xmit(skb)) = self.to_lcore(ToLcore::Xmit(skb)) {
+        if let Err(ToLcore::Xmit(skb)) = self.send(ToLcore::Xmit(skb)) {
             self.kfree_skb(skb, DropReason::PuntFull);
         }
     }
 
-    fn to_lcore(&mut self, message: ToLcore) -> Result<(), ToLcore> {
+    fn send(&self, message: ToLcore) -> Result<(), ToLcore> {
         // One lcore for all: packets of one neighbour's queue keep their order.
         self.shared.send_to_lcore(0, message)
     }

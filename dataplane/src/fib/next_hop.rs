@@ -75,7 +75,7 @@ pub struct NextHop {
     pub neigh: NeighId,
     /// Source address for packets of our own, host byte order; 0 if none.
     pub prefsrc: u32,
-    members: (u32, u16),
+    members: Members,
 }
 
 /// One 32-byte slot: kind, device and MTU in the first word; gateway and neighbour in the second; source in the third.
@@ -204,13 +204,24 @@ pub struct NextHopsFull;
 pub struct NextHopWriter {
     table: Arc<NextHopTable>,
     by_spec: HashMap<NextHopSpec, u32>,
-    in_use: HashMap<u32, (NextHopSpec, u32, Option<(u32, u16)>)>,
+    in_use: HashMap<u32, InUse>,
     free: Vec<u32>,
     fresh: u32,
-    free_members: Vec<(u32, u16)>,
+    free_members: Vec<Members>,
     fresh_member: u32,
-    retired: Deferred<(u32, Option<(u32, u16)>)>,
+    retired: Deferred<(u32, Option<Members>)>,
 }
+
+/// A slot in use.
+#[derive(Debug)]
+struct InUse {
+    spec: NextHopSpec,
+    refs: u32,
+    members: Option<Members>,
+}
+
+/// Where a group's members stand: the first, and how many.
+type Members = (u32, u16);
 
 impl NextHopWriter {
     /// The writer of `table`, which must have no other.
@@ -234,8 +245,8 @@ impl NextHopWriter {
     /// [`NextHopsFull`]; nothing changed.
     pub fn acquire(&mut self, spec: &NextHopSpec, qsbr: &Qsbr) -> Result<(NextHopId, bool), NextHopsFull> {
         if let Some(&id) = self.by_spec.get(spec) {
-            if let Some((_, refs, _)) = self.in_use.get_mut(&id) {
-                *refs += 1;
+            if let Some(slot) = self.in_use.get_mut(&id) {
+                slot.refs += 1;
             }
             return Ok((hop_id(id), false));
         }
@@ -260,26 +271,26 @@ impl NextHopWriter {
         };
         if let NextHopSpec::Multipath(list) = spec {
             for (member, _) in list {
-                if let Some((_, refs, _)) = self.in_use.get_mut(&member.get()) {
-                    *refs += 1;
+                if let Some(slot) = self.in_use.get_mut(&member.get()) {
+                    slot.refs += 1;
                 }
             }
         }
         self.table.write(hop_id(id), encode(spec, members));
         self.by_spec.insert(spec.clone(), id);
-        self.in_use.insert(id, (spec.clone(), 1, members));
+        self.in_use.insert(id, InUse { spec: spec.clone(), refs: 1, members });
         Ok((hop_id(id), true))
     }
 
     /// Gives one reference back. The last one retires the slot, which is used again after a grace period; what it
     /// stood for, and members that went with it, are added to `gone`.
     pub fn release(&mut self, id: NextHopId, qsbr: &Qsbr, gone: &mut Vec<NextHopSpec>) {
-        let Some((_, refs, _)) = self.in_use.get_mut(&id.get()) else { return };
-        *refs -= 1;
-        if *refs > 0 {
+        let Some(slot) = self.in_use.get_mut(&id.get()) else { return };
+        slot.refs -= 1;
+        if slot.refs > 0 {
             return;
         }
-        if let Some((spec, _, members)) = self.in_use.remove(&id.get()) {
+        if let Some(InUse { spec, members, .. }) = self.in_use.remove(&id.get()) {
             self.by_spec.remove(&spec);
             self.retired.defer(qsbr, (id.get(), members));
             if let NextHopSpec::Multipath(list) = &spec {
@@ -293,7 +304,7 @@ impl NextHopWriter {
 
     /// The specification behind a number in use.
     pub fn spec(&self, id: NextHopId) -> Option<&NextHopSpec> {
-        self.in_use.get(&id.get()).map(|(spec, _, _)| spec)
+        self.in_use.get(&id.get()).map(|slot| &slot.spec)
     }
 
     /// Next hops in use, groups included.
@@ -308,10 +319,10 @@ impl NextHopWriter {
 
     /// Multipath groups in use.
     pub fn groups(&self) -> usize {
-        self.in_use.values().filter(|(spec, _, _)| matches!(spec, NextHopSpec::Multipath(_))).count()
+        self.in_use.values().filter(|slot| matches!(slot.spec, NextHopSpec::Multipath(_))).count()
     }
 
-    fn write_members(&mut self, list: &[(NextHopId, u16)]) -> Result<(u32, u16), NextHopsFull> {
+    fn write_members(&mut self, list: &[(NextHopId, u16)]) -> Result<Members, NextHopsFull> {
         let count = u16::try_from(list.len()).map_err(|_| NextHopsFull)?;
         let first = match self.free_members.iter().position(|(_, n)| *n == count) {
             Some(at) => self.free_members.swap_remove(at).0,
@@ -342,7 +353,7 @@ fn hop_id(slot: u32) -> NextHopId {
     NextHopId::new(slot).unwrap_or(NextHopId::NONE)
 }
 
-fn encode(spec: &NextHopSpec, members: Option<(u32, u16)>) -> [u64; 3] {
+fn encode(spec: &NextHopSpec, members: Option<Members>) -> [u64; 3] {
     let word0 = |kind: Kind, oif: IfIndex, mtu: u16| {
         u64::from(kind as u8) | u64::from(oif.0) << 16 | u64::from(mtu) << 32
     };
