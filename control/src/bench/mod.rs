@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub use forward::{Options, Report, run};
 pub use traffic::Case;
-pub(crate) use traffic::{ROUTER_MAC, write_pcap};
+pub(crate) use traffic::write_pcap;
 
 use crate::cli::{BenchForward, Exit, error_line};
 

@@ -4,16 +4,19 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use skiff_dataplane::net::MacAddr;
 
 use super::router::{Router, TempDir, pick, scrape};
 use super::screen::Screen;
 use super::stop::Stop;
 use super::{Live, keep, rates};
-use crate::bench::{Case, ROUTER_MAC, write_pcap};
+use crate::bench::{Case, write_pcap};
 use crate::cli::Demo;
 
 /// The port of the metrics if it is free.
 const METRICS_PORT: u16 = 9477;
+/// The address of the first net_pcap port, which cannot be set.
+const PCAP_MAC: MacAddr = MacAddr([0x02, b'p', b'c', b'a', b'p', 0]);
 const CAPTURE: &str = "flows.pcap";
 
 /// Starts a router over a capture, shows how it forwards, and takes everything down again.
@@ -24,12 +27,14 @@ pub(super) fn play(args: &Demo, screen: &mut Screen, stop: &Stop) -> Result<()> 
     let dir = TempDir::new()?;
     let flows = Case::Flows1024.destinations(&Case::Flows1024.routes());
     let capture = dir.path().join(CAPTURE);
-    write_pcap(&capture, &flows).with_context(|| capture.display().to_string())?;
+    write_pcap(&capture, PCAP_MAC, &flows).with_context(|| capture.display().to_string())?;
     let metrics = metrics_address().context("no TCP port for the metrics")?;
     let text = config(&capture.to_string_lossy(), metrics);
     let file = dir.write("demo.toml", &text)?;
 
-    screen.line("skiff demo: a router without privileges, huge pages or a NIC (as root there are two real hosts)");
+    screen.line(
+        "skiff demo: a router without privileges, huge pages or a NIC (as root there are two real hosts)",
+    );
     screen.line(format!(
         "
   {CAPTURE} over and over ------> in0 [skiff] out0 ------> nowhere
@@ -59,7 +64,6 @@ listen = "{metrics}"
 
 [interface.in0]
 device = "vdev:net_pcap0,rx_pcap={capture},infinite_rx=1"
-mac = "{ROUTER_MAC}"
 addresses = ["10.0.0.1/24"]
 
 [interface.out0]
@@ -113,7 +117,8 @@ fn watch(
     screen.title("4. Metrics for Prometheus");
     screen.command(&format!("curl -s http://{metrics}/metrics"));
     let page = scrape(metrics)?;
-    let lines = pick(&page, &["skiff_interface_tx_packets_total", "skiff_accounting", "skiff_pool"]);
+    let lines =
+        pick(&page, &["skiff_interface_transmit_packets_total", "skiff_accounting", "skiff_mempool_objects"]);
     lines.iter().for_each(|line| screen.line(line));
     screen.line(format!("... ({} lines in all)", page.lines().count()));
 

@@ -87,9 +87,13 @@ fn show(lab: &Lab, router: &Router, screen: &mut Screen) -> Result<()> {
         router.show(words, screen)?;
     }
     screen.title("5. Metrics for Prometheus");
-    screen.command(&format!("ip netns exec {} curl -s http://127.0.0.1:{}/metrics", lab.router.name, METRICS.1));
+    screen.command(&format!(
+        "ip netns exec {} curl -s http://127.0.0.1:{}/metrics",
+        lab.router.name, METRICS.1
+    ));
     let page = lab.router.enter(|| scrape(METRICS.into()))??;
-    let lines = pick(&page, &["skiff_interface_rx_packets_total", "skiff_accounting", "skiff_pool"]);
+    let lines =
+        pick(&page, &["skiff_interface_receive_packets_total", "skiff_accounting", "skiff_mempool_objects"]);
     lines.iter().for_each(|line| screen.line(line));
     screen.line(format!("... ({} lines in all)", page.lines().count()));
     Ok(())

@@ -25,7 +25,8 @@ const PACKAGES: &[(&str, &str)] = &[("ip", "iproute2"), ("ping", "iputils-ping")
 pub(super) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| {
-        std::fs::metadata(dir.join(program)).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        std::fs::metadata(dir.join(program))
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
     })
 }
 
@@ -35,7 +36,8 @@ pub(super) fn is_installed(program: &str) -> bool {
 /// Names the first that is not, and its package.
 pub(super) fn need(programs: &[&str]) -> Result<()> {
     for program in programs.iter().filter(|program| !is_installed(program)) {
-        let package = PACKAGES.iter().find(|(name, _)| name == program).map_or(*program, |(_, package)| package);
+        let package =
+            PACKAGES.iter().find(|(name, _)| name == program).map_or(*program, |(_, package)| package);
         bail!("needs `{program}`: apt-get install {package}");
     }
     Ok(())
@@ -147,6 +149,11 @@ impl Job {
                 }
             }
         }
+    }
+
+    /// Its process ID.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it is still running.

@@ -98,7 +98,10 @@ impl Netns {
         // A thread of its own: that is what setns(2) moves.
         thread::scope(|scope| {
             let inside = scope.spawn(|| setns(file, CloneFlags::CLONE_NEWNET).map(|()| work()));
-            inside.join().map_err(|_| anyhow!("a thread panicked"))?.with_context(|| format!("setns {}", self.name))
+            inside
+                .join()
+                .map_err(|_| anyhow!("a thread panicked"))?
+                .with_context(|| format!("setns {}", self.name))
         })
     }
 }

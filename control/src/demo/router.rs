@@ -77,7 +77,10 @@ impl Router {
         let started = Instant::now();
         let mut job = Job::start("the router", command(&words(exe.to_string_lossy().into_owned())))?;
         job.wait_for("skiff: ready", START, stop)?;
-        screen.line(format!("skiff: ready                    (after {:.2} s)", started.elapsed().as_secs_f64()));
+        screen.line(format!(
+            "skiff: ready                    (after {:.2} s)",
+            started.elapsed().as_secs_f64()
+        ));
         Ok(Router { job, client: Client::new(&socket), cli: format!("{name} --socket {socket}"), started })
     }
 
@@ -116,7 +119,7 @@ impl Router {
     /// # Errors
     /// If it did not end as it should, or packets are not accounted for.
     pub(super) fn stop(self, screen: &mut Screen) -> Result<()> {
-        screen.command("kill -TERM $(pidof skiff)");
+        screen.command(&format!("kill -TERM {}", self.job.id()));
         let (lines, status) = self.job.terminate();
         lines.iter().for_each(|line| screen.line(line));
         match status {
@@ -124,7 +127,8 @@ impl Router {
             Some(status) => bail!("the router ended with {status}"),
             None => bail!("the router did not stop and was killed"),
         }
-        let last = lines.iter().find_map(|line| Account::parse(line)).context("the router gave no account")?;
+        let last =
+            lines.iter().find_map(|line| Account::parse(line)).context("the router gave no account")?;
         last.check()
     }
 }
@@ -146,7 +150,8 @@ struct Account {
 
 impl Account {
     fn parse(line: &str) -> Option<Account> {
-        let numbers = line.strip_prefix("skiff: stopped: ")?.split(|c: char| !(c.is_ascii_digit() || c == '-'));
+        let numbers =
+            line.strip_prefix("skiff: stopped: ")?.split(|c: char| !(c.is_ascii_digit() || c == '-'));
         let numbers: Vec<i64> = numbers.filter_map(|word| word.parse().ok()).collect();
         let [rx, created, tx, dropped, delivered, held, out, _] = numbers.try_into().ok()?;
         Some(Account { came: rx + created, went: tx + dropped + delivered + held, out })
@@ -166,7 +171,8 @@ impl Account {
 /// The metrics page over HTTP.
 pub(super) fn scrape(address: SocketAddr) -> Result<String> {
     let limit = Duration::from_secs(5);
-    let mut stream = TcpStream::connect_timeout(&address, limit).with_context(|| format!("http://{address}/metrics"))?;
+    let mut stream =
+        TcpStream::connect_timeout(&address, limit).with_context(|| format!("http://{address}/metrics"))?;
     stream.set_read_timeout(Some(limit))?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: skiff\r\n\r\n")?;
     let mut page = String::new();

@@ -18,7 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const PORT: u16 = 5001;
 
 /// Pings `to`, shows the replies, and gives the numbers of pings sent and answered.
-pub(super) fn ping(from: &Netns, options: &[&str], to: &str, screen: &mut Screen, stop: &Stop) -> Result<(u64, u64)> {
+pub(super) fn ping(
+    from: &Netns,
+    options: &[&str],
+    to: &str,
+    screen: &mut Screen,
+    stop: &Stop,
+) -> Result<(u64, u64)> {
     let words = from.exec(&[&["ping", "-n"], options, &[to]].concat());
     screen.command(&typed(&words));
     let mut job = Job::start("ping", command(&words))?;
@@ -132,7 +138,8 @@ pub(super) fn transfer(
     listener.set_nonblocking(true)?;
     std::thread::scope(|scope| {
         let receiver = scope.spawn(|| receive(&listener, stop));
-        let sender = scope.spawn(|| from.enter(|| send(address, Duration::from_secs(seconds.into()), stop))?);
+        let sender =
+            scope.spawn(|| from.enter(|| send(address, Duration::from_secs(seconds.into()), stop))?);
         let mut turns = Ok(());
         while !(receiver.is_finished() && sender.is_finished()) {
             turns = turns.and_then(|()| turn(screen)).and_then(|()| stop.nap());
@@ -150,7 +157,8 @@ pub(super) fn transfer(
 
 fn send(to: &str, how_long: Duration, stop: &Stop) -> Result<()> {
     let address = format!("{to}:{PORT}").parse()?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("TCP to {address}"))?;
+    let mut stream =
+        TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("TCP to {address}"))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let data = vec![0x55; 128 << 10];
     let end = Instant::now() + how_long;
