@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use skiff_pmd::{EpollSet, Ring, RxQueue, pin_current_thread, rdtsc, register_thread, set_timer_slack_ns, tsc_hz};
+use skiff_pmd::{
+    EpollSet, Ring, RxQueue, pin_current_thread, rdtsc, register_thread, set_timer_slack_ns, tsc_hz,
+};
 
 use super::counters::LcoreCells;
 use super::dev::netif_receive_skb_list;
@@ -17,7 +19,7 @@ use super::xmit;
 use crate::ipv4::icmp::icmp_send;
 use crate::neigh::table::coarse;
 use crate::skb::icmp::{ICMP_DEST_UNREACH, unreach};
-use crate::skb::{SkbList, flags, SkbExt};
+use crate::skb::{SkbExt, SkbList, flags};
 use crate::time::Instant;
 
 /// Messages from the control thread an lcore takes in one round.
@@ -252,7 +254,8 @@ impl Sleeper {
             // The kernel rounds sleeps up by the thread's timer slack, 50 us by default.
             set_timer_slack_ns(1_000);
         }
-        let interrupts = idle == Idle::Adaptive && !rx.is_empty() && rx.iter().all(RxQueue::supports_interrupt);
+        let interrupts =
+            idle == Idle::Adaptive && !rx.is_empty() && rx.iter().all(RxQueue::supports_interrupt);
         let epoll = if interrupts { epoll_over(rx) } else { None };
         let spin_cycles = tsc_hz() / 1_000_000 * SPIN_BEFORE_SLEEP.as_micros() as u64;
         Sleeper { idle, epoll, spin_cycles, idle_since: 0, next: SHORTEST_SLEEP }

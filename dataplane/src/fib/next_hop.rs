@@ -347,9 +347,11 @@ fn encode(spec: &NextHopSpec, members: Option<(u32, u16)>) -> [u64; 3] {
         u64::from(kind as u8) | u64::from(oif.0) << 16 | u64::from(mtu) << 32
     };
     match *spec {
-        NextHopSpec::Unicast { oif, gateway: Some((gw, neigh)), mtu, prefsrc } => {
-            [word0(Kind::Gateway, oif, mtu), u64::from(gw) | u64::from(neigh.as_u32()) << 32, u64::from(prefsrc)]
-        }
+        NextHopSpec::Unicast { oif, gateway: Some((gw, neigh)), mtu, prefsrc } => [
+            word0(Kind::Gateway, oif, mtu),
+            u64::from(gw) | u64::from(neigh.as_u32()) << 32,
+            u64::from(prefsrc),
+        ],
         NextHopSpec::Unicast { oif, gateway: None, mtu, prefsrc } => {
             [word0(Kind::Link, oif, mtu), 0, u64::from(prefsrc)]
         }
@@ -373,7 +375,12 @@ mod tests {
     use super::*;
 
     fn unicast(oif: u16, gateway: u32) -> NextHopSpec {
-        NextHopSpec::Unicast { oif: IfIndex(oif), gateway: Some((gateway, NeighId::from_u32(9))), mtu: 1500, prefsrc: 7 }
+        NextHopSpec::Unicast {
+            oif: IfIndex(oif),
+            gateway: Some((gateway, NeighId::from_u32(9))),
+            mtu: 1500,
+            prefsrc: 7,
+        }
     }
 
     #[test]
