@@ -41,26 +41,11 @@ pub fn ip_list_rcv_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, lis
     for (i, skb) in list.iter().enumerate() {
         special |= u32::from(needs_second_look(env, skb)) << i;
     }
-    let mut singles = SkbList::new();
-    if special != 0 {
-        list.extract(special, &mut singles);
-    }
-
+    // The others are looked up with the burst all the same: that is cheaper than to take them out first.
+    let (to_us, elsewhere) = if strict { (0, 0) } else { route_burst(env, list) };
     let mut local = SkbList::new();
-    if !list.is_empty() {
-        let (to_us, elsewhere) = route_burst(env, list);
-        if to_us | elsewhere != 0 {
-            split(list, to_us, elsewhere, &mut local, &mut singles);
-        }
-    }
-    if !singles.is_empty() {
-        for skb in singles.drain() {
-            match ip_route_input(env, hands, dev, skb) {
-                Verdict::Forward(skb) => put(env, list, skb),
-                Verdict::Local(skb) => put(env, &mut local, skb),
-                Verdict::Done => {}
-            }
-        }
+    if special | to_us | elsewhere != 0 {
+        split(env, hands, dev, list, &mut local, (to_us & !special, special | elsewhere));
     }
     env.stage_end(Node::IpRcvFinish, count, started);
 
@@ -72,18 +57,29 @@ pub fn ip_list_rcv_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, lis
     }
 }
 
+/// Takes the packets of the mask `to_us` out into `local` and routes those of `singles` one by one. Those to be
+/// forwarded keep their places.
 #[cold]
-fn split(list: &mut SkbList, to_us: u32, elsewhere: u32, local: &mut SkbList, singles: &mut SkbList) {
-    // One extraction at a time would shift the bit positions of the second mask, so take both and sort them out.
-    let mut taken = SkbList::new();
-    list.extract(to_us | elsewhere, &mut taken);
-    let mut bits = to_us | elsewhere;
-    for skb in taken.drain() {
-        let bit = bits & bits.wrapping_neg();
-        bits ^= bit;
-        let into = if to_us & bit != 0 { &mut *local } else { &mut *singles };
-        // Both lists together never hold more than the burst had.
-        let _ = into.push(skb);
+fn split(
+    env: &Env<'_>,
+    hands: &mut Hands,
+    dev: &NetDevice,
+    list: &mut SkbList,
+    local: &mut SkbList,
+    (to_us, singles): (u32, u32),
+) {
+    let mut all = std::mem::take(list);
+    for (i, skb) in all.drain().enumerate() {
+        let verdict = match (to_us >> i & 1, singles >> i & 1) {
+            (0, 0) => Verdict::Forward(skb),
+            (_, 0) => Verdict::Local(skb),
+            _ => ip_route_input(env, hands, dev, skb),
+        };
+        match verdict {
+            Verdict::Forward(skb) => put(env, list, skb),
+            Verdict::Local(skb) => put(env, local, skb),
+            Verdict::Done => {}
+        }
     }
 }
 
@@ -193,8 +189,11 @@ fn ip_route_input(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Sk
     let (src, dst) = (header.src(), header.dst());
     match check_addresses(dev, src, dst) {
         Err(reason) => return refuse(env, skb, reason),
-        Ok(Input::Broadcast) => return deliver_broadcast(env, hands, dev, skb),
+        Ok(Input::Broadcast) => return deliver_broadcast(env, hands, dev, skb, src),
         Ok(Input::AllHosts) => {
+            if let Err(reason) = validate_group_source(env, dev, src) {
+                return refuse(env, skb, reason);
+            }
             env.cells.mib(Mib::IpExtInMcastPkts).add(1);
             skb.fields_mut().flags |= flags::NO_ICMP;
             return options(env, hands, dev, skb, Verdict::Local);
@@ -208,18 +207,10 @@ fn ip_route_input(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Sk
         (id, hop) = fib_select_path(env, &skb, id);
     }
     match hop.kind {
-        Kind::Broadcast => {
-            if let Err(reason) = fib_validate_source(env, dev, src) {
-                return refuse(env, skb, reason);
-            }
-            deliver_broadcast(env, hands, dev, skb)
-        }
+        Kind::Broadcast => deliver_broadcast(env, hands, dev, skb, src),
         Kind::Local => {
             if let Err(reason) = fib_validate_source(env, dev, src) {
                 return refuse(env, skb, reason);
-            }
-            if skb.fields().pkt_type != pkt_type::HOST && dev.conf.drop_unicast_in_l2_multicast {
-                return refuse(env, skb, DropReason::UnicastInL2Multicast);
             }
             options(env, hands, dev, skb, Verdict::Local)
         }
@@ -234,10 +225,13 @@ fn ip_route_input(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Sk
             set_route(&mut skb, id, &hop, dst);
             options(env, hands, dev, skb, Verdict::Forward)
         }
-        kind => {
-            ip_error(env, hands, skb, kind);
-            Verdict::Done
-        }
+        kind => match options(env, hands, dev, skb, Verdict::Forward) {
+            Verdict::Forward(skb) => {
+                ip_error(env, hands, skb, kind);
+                Verdict::Done
+            }
+            verdict => verdict,
+        },
     }
 }
 
@@ -294,6 +288,8 @@ fn fib_validate_source(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<(), D
         (Kind::Multipath, 1) => env.shared.next_hops.members(id).any(|m| m.oif == dev.ifindex),
         (Kind::Multipath, _) => true,
         (Kind::Local, _) => dev.conf.accept_local,
+        // No station has a broadcast address: a martian, whatever the filter's mode.
+        (Kind::Broadcast, _) => return Err(DropReason::IpInvalidSource),
         _ => false,
     };
     if reachable {
@@ -303,18 +299,35 @@ fn fib_validate_source(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<(), D
     Err(DropReason::IpRpfilter)
 }
 
-fn deliver_broadcast(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) -> Verdict {
+/// The same for packets to broadcast and multicast addresses, which a host without an address may send (DHCP).
+fn validate_group_source(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<(), DropReason> {
+    if ipv4::is_zeronet(src) { Ok(()) } else { fib_validate_source(env, dev, src) }
+}
+
+fn deliver_broadcast(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb, src: u32) -> Verdict {
+    if let Err(reason) = validate_group_source(env, dev, src) {
+        return refuse(env, skb, reason);
+    }
     env.cells.mib(Mib::IpExtInBcastPkts).add(1);
     skb.fields_mut().flags |= flags::NO_ICMP;
     options(env, hands, dev, skb, Verdict::Local)
 }
 
-/// Options are looked at once the packet has a route, and only if there are any.
+/// What is left once the packet has a route: options, if there are any, and whether its frame may carry it.
 fn options(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: Skb, next: fn(Skb) -> Verdict) -> Verdict {
-    if skb.fields().ip_hdr_len == MIN_HEADER_LEN as u8 {
-        return next(skb);
+    let fields = *skb.fields();
+    let skb = match fields.ip_hdr_len == MIN_HEADER_LEN as u8 {
+        true => skb,
+        false => match ip_options::ip_rcv_options(env, hands, dev, skb) {
+            Some(skb) => skb,
+            None => return Verdict::Done,
+        },
+    };
+    let group_frame = fields.pkt_type != pkt_type::HOST && fields.flags & flags::NO_ICMP == 0;
+    if group_frame && dev.conf.drop_unicast_in_l2_multicast {
+        return refuse(env, skb, DropReason::UnicastInL2Multicast);
     }
-    ip_options::ip_rcv_options(env, hands, dev, skb).map_or(Verdict::Done, next)
+    next(skb)
 }
 
 fn refuse(env: &Env<'_>, skb: Skb, reason: DropReason) -> Verdict {

@@ -35,7 +35,7 @@ use skiff_dataplane::fib::{FibWriter, NextHopId};
 use skiff_dataplane::neigh::cache::{GcParams, NeighCache, SetMode};
 use skiff_dataplane::neigh::nud::{NeighParams, Nud};
 use skiff_dataplane::neigh::table::NeighId;
-use skiff_dataplane::net::{IfIndex, MacAddr};
+use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::skb::{Skb, SkbList};
 use skiff_dataplane::time::Instant;
 use skiff_pmd::{
