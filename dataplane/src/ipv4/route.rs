@@ -154,30 +154,42 @@ pub fn fib_select_path(env: &Env<'_>, skb: &Skb, group: NextHopId) -> (NextHopId
     (id, env.shared.next_hops.get(id))
 }
 
-/// The flow hash of `net.ipv4.fib_multipath_hash_policy`: 0 addresses (of the inner packet for an ICMP error, so that
-/// errors follow their flow), 1 addresses, protocol and ports (addresses alone for fragments).
+/// Bytes of an ICMP error up to the ports of the packet it quotes, options left out of account.
+const QUOTE_WITH_PORTS: usize = 8 + MIN_HEADER_LEN + 4;
+
+/// The flow hash of `net.ipv4.fib_multipath_hash_policy`: 0 addresses, 1 addresses, protocol and ports (addresses and
+/// protocol alone for fragments). An ICMP error hashes as the packet it quotes, so that errors follow their flow.
 fn fib_multipath_hash(env: &Env<'_>, skb: &Skb) -> FlowHash {
     let sysctl = &env.snap.sysctl;
     let seed = sysctl.fib_multipath_hash_seed;
-    let network = skb.network();
-    let Some(header) = Ipv4Header::parse(network) else { return FlowHash::new(0) };
-    let payload = network.get(header.header_len()..).unwrap_or(&[]);
-    if sysctl.fib_multipath_hash_policy == 1 {
-        let (src_port, dst_port) = match (header.protocol(), payload) {
-            (ipv4::IPPROTO_TCP | ipv4::IPPROTO_UDP, [a, b, c, d, ..]) if !header.is_fragment() => {
-                (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
-            }
-            _ => (0, 0),
-        };
-        let (src, dst, protocol) = (header.src(), header.dst(), header.protocol());
-        return multipath::hash_l4(&FiveTuple { src, dst, protocol, src_port, dst_port }, seed);
-    }
+    let Some(header) = Ipv4Header::parse(skb.network()) else { return FlowHash::new(0) };
+    // The segments of a packet may end anywhere: look at a copy of what lies behind the header.
+    let mut bytes = [0u8; QUOTE_WITH_PORTS];
+    let len = skb.network_len().saturating_sub(header.header_len()).min(bytes.len());
+    let at = usize::from(skb.fields().network_offset) + header.header_len();
+    let payload = if skb.copy_out(at, &mut bytes[..len]) { &bytes[..len] } else { &[] };
+
     let inner = (header.protocol() == ipv4::IPPROTO_ICMP && !header.is_fragment())
         .then(|| super::icmp::quoted_header(payload))
         .flatten();
     // The hash is symmetric, so the quoted packet, which went the other way, hashes as its flow does.
-    let (src, dst) = inner.map_or((header.src(), header.dst()), |inner| (inner.src(), inner.dst()));
-    multipath::hash_l3(src, dst, seed)
+    let (header, payload) = match inner {
+        Some(inner) => {
+            (inner, payload.get(crate::skb::icmp::HEADER_LEN + inner.header_len()..).unwrap_or(&[]))
+        }
+        None => (header, payload),
+    };
+    let (src, dst, protocol) = (header.src(), header.dst(), header.protocol());
+    if sysctl.fib_multipath_hash_policy != 1 {
+        return multipath::hash_l3(src, dst, seed);
+    }
+    let (src_port, dst_port) = match (protocol, payload) {
+        (ipv4::IPPROTO_TCP | ipv4::IPPROTO_UDP, [a, b, c, d, ..]) if !header.is_fragment() => {
+            (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
+        }
+        _ => (0, 0),
+    };
+    multipath::hash_l4(&FiveTuple { src, dst, protocol, src_port, dst_port }, seed)
 }
 
 /// Routes one packet with every check of the kernel's `ip_route_input_slow`, in its order.
