@@ -39,7 +39,8 @@ pub fn run(updates: usize, cpu: Option<u16>) -> Result<Report> {
     let routes = Case::Routes1m.routes();
     let pcap = std::env::temp_dir().join(format!("skiff-bench-{}.pcap", std::process::id()));
     let destinations = Case::Routes1m.destinations(&routes);
-    write_pcap(&pcap, ROUTER_MAC, &destinations).with_context(|| format!("cannot write {}", pcap.display()))?;
+    write_pcap(&pcap, ROUTER_MAC, &destinations)
+        .with_context(|| format!("cannot write {}", pcap.display()))?;
     let started = start(None, &pcap, destinations.len());
     let _ = std::fs::remove_file(&pcap);
     let (_eal, mut bench) = started?;

@@ -110,7 +110,8 @@ pub fn write_pcap(path: &Path, router: MacAddr, destinations: &[u32]) -> io::Res
 fn frame(router: MacAddr, dst: u32, flow: usize) -> [u8; FRAME] {
     let mut frame = [0u8; FRAME];
     let (ethernet, rest) = frame.split_at_mut(eth::HEADER_LEN);
-    if let (Some(header), Some((ip, udp))) = (ethernet.first_chunk_mut(), rest.split_first_chunk_mut::<20>()) {
+    if let (Some(header), Some((ip, udp))) = (ethernet.first_chunk_mut(), rest.split_first_chunk_mut::<20>())
+    {
         eth::emit(header, router, SENDER_MAC, ETH_P_IP);
         let fields = Ipv4Fields {
             tos: 0,
