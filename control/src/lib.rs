@@ -6,7 +6,5 @@ pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod config;
-
 pub mod ip;
-
-
+pub mod rtnl;

@@ -1,0 +1,92 @@
+//! Longest prefix match over the merged tables, and what kind of address an address is.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use skiff_dataplane::net::IfIndex;
+
+use super::info::{Hop, InfoId};
+use super::table::Routes;
+use crate::ip::{RouteFlags, RouteType, Scope};
+
+/// What to look up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    pub(super) dst: Ipv4Addr,
+    /// Only next hops on this device.
+    pub(super) oif: Option<IfIndex>,
+    /// Only routes of this scope or a closer one.
+    pub(super) scope: Scope,
+}
+
+impl Question {
+    pub(super) fn about(dst: Ipv4Addr) -> Question {
+        Question { dst, oif: None, scope: Scope::GLOBAL }
+    }
+}
+
+/// The route that was found, and its first usable next hop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) id: InfoId,
+    hop: usize,
+}
+
+/// No route, or one that rejects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    NoRoute,
+    Reject(RouteType),
+}
+
+impl Routes {
+    /// `fib_lookup`.
+    pub(super) fn lookup(&self, question: Question) -> Result<Found, Failure> {
+        for length in self.lengths(question.scope) {
+            let Ok(net) = Ipv4Net::new(question.dst, length) else { continue };
+            for &id in self.chain(net.trunc()) {
+                let slot = self.infos.get(id);
+                if slot.info.scope.0 < question.scope.0 {
+                    continue;
+                }
+                if slot.info.kind.is_reject() {
+                    return Err(Failure::Reject(slot.info.kind));
+                }
+                let usable = |(hop, flags): (&Hop, RouteFlags)| {
+                    !flags.contains(RouteFlags::DEAD) && question.oif.is_none_or(|oif| hop.dev == oif)
+                };
+                if let Some(hop) = slot.hops().position(usable) {
+                    return Ok(Found { id, hop });
+                }
+            }
+        }
+        Err(Failure::NoRoute)
+    }
+
+    /// The next hop that was found.
+    pub(super) fn hop(&self, found: Found) -> &Hop {
+        &self.infos.get(found.id).info.hops[found.hop]
+    }
+
+    /// The state of the next hop that was found.
+    pub(super) fn hop_flags(&self, found: Found) -> RouteFlags {
+        self.infos.get(found.id).flags[found.hop]
+    }
+
+    /// What kind of address this is: local, broadcast, multicast or, if nothing else is known, unicast. With a device,
+    /// only its own routes count (`inet_addr_type`).
+    pub(super) fn address_type(&self, addr: Ipv4Addr, dev: Option<IfIndex>) -> RouteType {
+        if addr.is_unspecified() || addr.is_broadcast() {
+            return RouteType::Broadcast;
+        }
+        if addr.is_multicast() {
+            return RouteType::Multicast;
+        }
+        match self.lookup(Question::about(addr)) {
+            Ok(found) if dev.is_none_or(|dev| self.hop(found).dev == dev) => {
+                self.infos.get(found.id).info.kind
+            }
+            _ => RouteType::Unicast,
+        }
+    }
+}

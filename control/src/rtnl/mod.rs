@@ -1,0 +1,303 @@
+//! The state rtnetlink speaks of, for IPv4: links, addresses and routes, with the kernel's semantics.
+//!
+//! A pure model: it does no I/O and knows no time. A command changes it or is refused, and what the change asks of the
+//! data plane and of drivers comes back as [`Effects`]. Applied in order to an empty map, [`FibChange`]s are at any time
+//! the tables local and main merged: for each prefix its winning route, the local table before main, smaller metrics
+//! before larger.
+//!
+//! ```text
+//! ip command -> link, ifaddr -+-> check (next hops resolved) -> table -> Effects
+//!                             +-> sync  (next hops die, live)  ->
+//! ```
+//!
+//! There are no policy rules, so a lookup sees both tables as one and the longest prefix wins, whatever its table.
+
+mod addr;
+mod chain;
+mod check;
+mod effects;
+mod get;
+mod ifaddr;
+mod info;
+mod link;
+mod lookup;
+mod rows;
+mod select;
+mod sync;
+mod table;
+
+use skiff_dataplane::net::IfIndex;
+
+pub use addr::Addr;
+pub use effects::{DriverOp, Effects, FibChange, FibHop, FibRoute};
+pub use link::{Link, LinkInit, LinkKind};
+pub use rows::RouteCount;
+
+use crate::ip::{
+    AddrFilter, AddrSpec, AddrVerb, LinkSet, Refusal, RouteFilter, RouteFlags, RouteSpec, RouteVerb,
+};
+use check::Draft;
+use link::Links;
+use select::{Pattern, Selector};
+use sync::Loss;
+use table::Routes;
+
+/// Links, addresses and routes.
+#[derive(Debug)]
+pub struct Rtnl {
+    links: Links,
+    routes: Routes,
+}
+
+impl Rtnl {
+    /// A router with its loopback device, up and with 127.0.0.1/8.
+    pub fn new() -> (Rtnl, Effects) {
+        let mut rtnl = Rtnl { links: Links::default(), routes: Routes::new() };
+        let mut effects = Effects::default();
+        // The first name and number cannot be taken.
+        if let Ok(lo) = rtnl.links.add(LinkInit::loopback()) {
+            rtnl.set_up(lo, true, &mut effects);
+        }
+        // Nothing drives the loopback device.
+        effects.driver.clear();
+        (rtnl, effects)
+    }
+
+    /// Adds a link, down, under the lowest number that is free.
+    ///
+    /// # Errors
+    /// [`Refusal::Exists`] for a name that is taken; `Invalid` for a bad name or MTU.
+    pub fn add_link(&mut self, init: LinkInit) -> Result<(IfIndex, Effects), Refusal> {
+        let dev = self.links.add(init)?;
+        Ok((dev, Effects { devices: [dev].into(), ..Effects::default() }))
+    }
+
+    /// Removes a link with its addresses and every route that uses it. Of a device that is not there, nothing.
+    pub fn remove_link(&mut self, dev: IfIndex) -> Effects {
+        let mut effects = Effects::default();
+        if self.links.get(dev).is_none() {
+            return effects;
+        }
+        self.set_up(dev, false, &mut effects);
+        while self.links.get(dev).is_some_and(|link| !link.addrs.is_empty()) {
+            self.remove_addr(dev, 0, &mut effects);
+        }
+        self.routes.sync_down(dev, Loss::Device, &self.links, &mut effects);
+        self.links.remove(dev);
+        effects.devices.insert(dev);
+        effects.flush_neighbours.push(dev);
+        effects
+    }
+
+    /// A link by its number.
+    pub fn link(&self, dev: IfIndex) -> Option<&Link> {
+        self.links.get(dev)
+    }
+
+    /// A link by its name.
+    pub fn link_by_name(&self, name: &str) -> Option<&Link> {
+        self.links.find(name).ok().and_then(|dev| self.links.get(dev))
+    }
+
+    /// Every link, by number.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter()
+    }
+
+    /// The number of the device a command names.
+    ///
+    /// # Errors
+    /// [`Refusal::NoDevice`] if it is not there.
+    pub fn find(&self, name: &str) -> Result<IfIndex, Refusal> {
+        self.links.find(name)
+    }
+
+    /// `link set`. All of it or, if any is refused, nothing. A device may be renamed while it is up.
+    ///
+    /// # Errors
+    /// A device that is not there, or a value it does not take.
+    pub fn link_set(&mut self, set: &LinkSet) -> Result<Effects, Refusal> {
+        let dev = self.links.find(&set.dev)?;
+        self.check_set(dev, set)?;
+        let mut effects = Effects::default();
+        self.change_link(dev, set, &mut effects);
+        if let Some(up) = set.up {
+            self.set_up(dev, up, &mut effects);
+        }
+        Ok(effects)
+    }
+
+    fn check_set(&self, dev: IfIndex, set: &LinkSet) -> Result<(), Refusal> {
+        let Some(link) = self.links.get(dev) else { return Ok(()) };
+        if set.address.is_some_and(|mac| !mac.is_valid_unicast()) {
+            return Err(Refusal::Invalid("Cannot assign requested address".to_owned()));
+        }
+        if let Some(mtu) = set.mtu {
+            link.check_mtu(mtu)?;
+        }
+        match set.name.as_deref() {
+            Some(name) if name != link.name() => self.links.check_name(name),
+            _ => Ok(()),
+        }
+    }
+
+    fn change_link(&mut self, dev: IfIndex, set: &LinkSet, effects: &mut Effects) {
+        let Some(link) = self.links.get_mut(dev) else { return };
+        if let Some(mac) = set.address.filter(|mac| *mac != link.init.mac) {
+            link.init.mac = mac;
+            effects.driver.push(DriverOp::SetMac(dev, mac));
+            effects.flush_neighbours.push(dev);
+            if link.up {
+                announce(link, effects);
+            }
+            effects.devices.insert(dev);
+        }
+        if let Some(promisc) = set.promisc.filter(|promisc| *promisc != link.promisc) {
+            link.promisc = promisc;
+            effects.driver.push(DriverOp::SetPromisc(dev, promisc));
+            effects.devices.insert(dev);
+        }
+        let mtu = set.mtu.filter(|mtu| *mtu != link.init.mtu);
+        if let Some(mtu) = mtu {
+            link.init.mtu = mtu;
+            effects.driver.push(DriverOp::SetMtu(dev, mtu));
+            effects.devices.insert(dev);
+        }
+        if let Some(name) = set.name.as_deref().filter(|name| *name != link.init.name) {
+            self.links.rename(dev, name);
+            if let Some(link) = self.links.get_mut(dev) {
+                link.relabel();
+            }
+            effects.devices.insert(dev);
+        }
+        if mtu.is_some() {
+            self.routes.mtu_changed(dev, &self.links, effects);
+        }
+    }
+
+    fn set_up(&mut self, dev: IfIndex, up: bool, effects: &mut Effects) {
+        let Some(link) = self.links.get_mut(dev).filter(|link| link.up != up) else { return };
+        link.up = up;
+        effects.driver.push(DriverOp::SetUp(dev, up));
+        effects.devices.insert(dev);
+        if !up {
+            self.routes.sync_down(dev, Loss::Down, &self.links, effects);
+            effects.flush_neighbours.push(dev);
+            return;
+        }
+        let addrs = link.addrs.clone();
+        announce(link, effects);
+        if addrs.is_empty() && link.is_loopback() {
+            // A loopback device without any address takes this one always.
+            let _ = self.insert_addr(dev, Addr::loopback(), effects);
+        }
+        for addr in &addrs {
+            self.add_addr_routes(dev, addr, effects);
+        }
+        self.revive(dev, effects);
+    }
+
+    /// The physical link came or went. Routes stay, marked; neighbours are forgotten.
+    pub fn set_carrier(&mut self, dev: IfIndex, carrier: bool) -> Effects {
+        let mut effects = Effects::default();
+        let Some(link) = self.links.get_mut(dev).filter(|link| link.init.carrier != carrier) else {
+            return effects;
+        };
+        link.init.carrier = carrier;
+        effects.devices.insert(dev);
+        if link.up && carrier {
+            self.routes.sync_up(dev, RouteFlags::LINKDOWN, &self.links, &mut effects);
+        } else if link.up {
+            self.routes.sync_down(dev, Loss::Carrier, &self.links, &mut effects);
+            effects.flush_neighbours.push(dev);
+        }
+        effects
+    }
+
+    /// `address add`, `del`, `change`, `replace`. As in the kernel, `change` adds an address that is not there, and
+    /// 0.0.0.0 is taken for no address.
+    ///
+    /// # Errors
+    /// The kernel's; nothing changed.
+    pub fn addr_modify(&mut self, verb: AddrVerb, spec: &AddrSpec) -> Result<Effects, Refusal> {
+        let mut effects = Effects::default();
+        match verb {
+            AddrVerb::Del => self.del_addr(spec, &mut effects)?,
+            _ => self.add_addr(verb, spec, &mut effects)?,
+        }
+        Ok(effects)
+    }
+
+    /// `address flush`: takes away what the filter lets through.
+    ///
+    /// # Errors
+    /// A device that is not there.
+    pub fn addr_flush(&mut self, filter: &AddrFilter) -> Result<Effects, Refusal> {
+        let only = filter.link.dev.as_deref().map(|name| self.links.find(name)).transpose()?;
+        let fits = |link: &&Link| {
+            only.is_none_or(|dev| link.ifindex() == dev)
+                && (link.up || !filter.link.up)
+                && filter.link.kind.is_none()
+        };
+        let devs: Vec<IfIndex> = self.links.iter().filter(fits).map(Link::ifindex).collect();
+        let passes = |addr: &Addr| {
+            filter.to.is_none_or(|to| {
+                to.prefix_len() <= addr.local.prefix_len() && to.contains(&addr.local.addr())
+            }) && filter.scope.is_none_or(|scope| addr.scope == scope)
+        };
+        let mut effects = Effects::default();
+        for dev in devs {
+            while let Some(at) = self.links.get(dev).and_then(|link| link.addrs.iter().position(passes)) {
+                self.remove_addr(dev, at, &mut effects);
+            }
+        }
+        Ok(effects)
+    }
+
+    /// `route add`, `del`, `change`, `replace`, `append`, with what the kernel takes for equal.
+    ///
+    /// # Errors
+    /// The kernel's; nothing changed.
+    pub fn route_modify(&mut self, verb: RouteVerb, spec: &RouteSpec) -> Result<Effects, Refusal> {
+        let mut effects = Effects::default();
+        if verb == RouteVerb::Del {
+            let pattern = Pattern::from_spec(spec, &self.links)?;
+            if spec.to != spec.to.trunc() {
+                return Err(Refusal::InvalidPrefix);
+            }
+            if !self.routes.remove(spec.to, |slot| pattern.matches(&slot.info), &mut effects) {
+                return Err(Refusal::NoSuchProcess);
+            }
+        } else {
+            self.add_route(Draft::from_spec(spec, &self.links)?, verb, &mut effects)?;
+        }
+        Ok(effects)
+    }
+
+    fn add_route(&mut self, draft: Draft, verb: RouteVerb, effects: &mut Effects) -> Result<(), Refusal> {
+        let prefix = draft.prefix;
+        let info = self.routes.resolve(draft, &self.links)?;
+        let id = self.routes.infos.intern(info, &self.links);
+        self.routes.insert(prefix, id, verb, effects)
+    }
+
+    /// `route flush`: takes away what the filter lets through.
+    ///
+    /// # Errors
+    /// A device that is not there.
+    pub fn route_flush(&mut self, filter: &RouteFilter) -> Result<Effects, Refusal> {
+        let selector = Selector::new(filter, &self.links)?;
+        let mut effects = Effects::default();
+        for (prefix, _) in self.selected_routes(&selector) {
+            self.routes.remove(prefix, |slot| selector.passes(&slot.info), &mut effects);
+        }
+        Ok(effects)
+    }
+}
+
+/// Every address of a device that came up or has a new hardware address.
+fn announce(link: &Link, effects: &mut Effects) {
+    if !link.is_loopback() {
+        effects.announce.extend(link.addresses().map(|addr| (link.ifindex, addr.local.addr())));
+    }
+}
