@@ -137,7 +137,7 @@ fn generate_bindings(crate_dir: &Path, out_dir: &Path, flags: &[String]) {
         .allowlist_function("rte_eal_(init|cleanup|hotplug_remove)")
         .allowlist_function("rte_dev_probe")
         .allowlist_function("rte_thread_(register|unregister)")
-        .allowlist_function("rte_mbuf_dynfield_(register_offset|lookup)")
+        .allowlist_function("rte_mbuf_(dynfield_register_offset|dynfield_lookup|dyn_rx_timestamp_register)")
         .allowlist_function("rte_pktmbuf_(pool_create|copy|free_bulk)")
         .allowlist_function("rte_mempool_(avail_count|free)")
         .allowlist_function("rte_ring_(create|free)")

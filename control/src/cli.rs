@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::api::{Reply, Show};
+use crate::bench::Case;
 use crate::client::{Client, ClientError};
 
 /// Where the daemon's socket is unless `--socket` or `SKIFF_SOCKET` names another.
@@ -87,12 +88,31 @@ pub struct ShowArgs {
 /// `skiff bench`
 #[derive(Clone, Debug, Subcommand)]
 pub enum Bench {
-    /// Forward packets from ring to ring and print the rate
-    Forward {
-        /// The benchmark's own arguments.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
-        args: Vec<String>,
-    },
+    /// IPv4 forwarding on one lcore: cycles a packet beyond the generator
+    Forward(BenchForward),
+}
+
+/// `skiff bench forward`
+#[derive(Clone, Debug, Args)]
+pub struct BenchForward {
+    /// The workload; all of them if not given
+    #[arg(long, value_enum, value_name = "CASE")]
+    pub case: Option<Case>,
+    /// Seconds of measuring a case, generator and forwarding in turn
+    #[arg(long, default_value_t = 3.0, value_name = "N")]
+    pub seconds: f64,
+    /// Time each stage too
+    #[arg(long)]
+    pub stages: bool,
+    /// CPU to run on
+    #[arg(long, value_name = "CPU")]
+    pub cpu: Option<u16>,
+    /// Keep the packets of the case in this capture file
+    #[arg(long, value_name = "FILE", requires = "case")]
+    pub pcap: Option<PathBuf>,
+    /// JSON, one line a case
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// The exit codes of every command.

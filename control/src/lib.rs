@@ -6,5 +6,13 @@ pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod daemon;
+pub mod drops;
+pub mod facts;
 pub mod ip;
+pub mod metrics;
+pub mod router;
 pub mod rtnl;
+pub mod show;
+#[cfg(test)]
+mod testing;

@@ -53,7 +53,8 @@ impl Eal {
     ///
     /// # Errors
     /// [`Error::AlreadyInitialised`]; [`Error::Hugepages`] if they are required and missing;
-    /// [`Error::Argument`]; [`Error::Init`] with EAL's own last words.
+    /// [`Error::Argument`]; [`Error::Init`] with EAL's own last words; [`Error::Device`] for the first
+    /// virtual device that no driver takes.
     pub fn init(cfg: EalConfig) -> Result<Eal, Error> {
         static STARTED: AtomicBool = AtomicBool::new(false);
 
@@ -62,15 +63,13 @@ impl Eal {
         if STARTED.swap(true, Ordering::AcqRel) {
             return Err(Error::AlreadyInitialised);
         }
-        let _control = control();
-        log::install();
-        log::forget();
         start(argv)?;
-        let token = Arc::new(EalToken { hugepages });
-        UP.store(true, Ordering::Release);
+        let eal = Eal(Arc::new(EalToken { hugepages }));
         lcore::adopt_main();
         pkt::claim_metadata()?;
-        Ok(Eal(token))
+        // Not on EAL's command line: drivers claim parts of the mbuf when they are probed.
+        cfg.vdevs.iter().try_for_each(|devargs| eal.attach_vdev(devargs).map(drop))?;
+        Ok(eal)
     }
 
     /// Whether packet memory is in hugepages.
@@ -217,7 +216,6 @@ fn arguments(cfg: &EalConfig, hugepages: bool) -> Result<Vec<CString>, Error> {
         args.push("--no-pci".into());
     }
     args.extend(cfg.pci_allow.iter().flat_map(|device| ["-a".into(), device.clone()]));
-    args.extend(cfg.vdevs.iter().flat_map(|device| ["--vdev".into(), device.clone()]));
     args.extend(cfg.extra_args.iter().cloned());
     args.iter().map(|arg| c_string(arg)).collect()
 }
@@ -239,7 +237,13 @@ fn start(args: Vec<CString>) -> Result<(), Error> {
     let mut argv: Vec<*mut c_char> = args.into_iter().map(CString::into_raw).collect();
     argv.push(ptr::null_mut());
     let argv = Vec::leak(argv);
+    let _control = control();
+    log::install();
+    log::forget();
     // SAFETY: `argv` holds `count` writable strings and a null, all of which live for ever.
-    let ret = unsafe { dpdk_sys::rte_eal_init(count, argv.as_mut_ptr()) };
-    if ret < 0 { Err(Error::Init { why: why_rte_errno() }) } else { Ok(()) }
+    if unsafe { dpdk_sys::rte_eal_init(count, argv.as_mut_ptr()) } < 0 {
+        return Err(Error::Init { why: why_rte_errno() });
+    }
+    UP.store(true, Ordering::Release);
+    Ok(())
 }

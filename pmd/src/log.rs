@@ -63,9 +63,11 @@ fn keep(line: &str) {
 }
 
 fn emit(level: u32, line: &str) {
-    match level {
-        0..=LEVEL_ERR => tracing::warn!(target: "dpdk", "{line}"),
-        0..=LEVEL_INFO => tracing::debug!(target: "dpdk", "{line}"),
-        _ => tracing::trace!(target: "dpdk", "{line}"),
+    if level <= LEVEL_ERR {
+        tracing::warn!(target: "dpdk", "{line}");
+    } else if level <= LEVEL_INFO {
+        tracing::debug!(target: "dpdk", "{line}");
+    } else {
+        tracing::trace!(target: "dpdk", "{line}");
     }
 }

@@ -15,6 +15,7 @@ use dpdk_sys::rte_mbuf;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::error::{Error, why_rte_errno};
+use crate::log;
 use crate::mbuf::{self, Raw};
 use crate::prefetch::prefetch_read;
 
@@ -332,10 +333,32 @@ pub(crate) fn claim_metadata() -> Result<(), Error> {
     for (to, from) in field.name.iter_mut().zip(c"skiff_skb".to_bytes_with_nul()) {
         *to = *from as _;
     }
+    log::forget();
     // SAFETY: the description is read during the call only.
     let at = unsafe { dpdk_sys::rte_mbuf_dynfield_register_offset(&field, META_OFFSET) };
     if at == META_OFFSET as i32 {
         return Ok(());
     }
     Err(Error::Init { why: format!("no place for metadata in packets: {}", why_rte_errno()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr;
+
+    use crate::{Eal, EalConfig, Hugepages};
+
+    /// Drivers that stamp packets look for 8 bytes, aligned to 8.
+    #[test]
+    fn timestamps_find_a_place_behind_the_metadata() {
+        let cfg = EalConfig { memory_mib: 32, hugepages: Hugepages::Off, ..EalConfig::default() };
+        let _eal = Eal::init(cfg).unwrap();
+        let (mut offset, mut flag) = (-1, 0);
+        // SAFETY: EAL is up; two places for the answer.
+        let ret = unsafe { dpdk_sys::rte_mbuf_dyn_rx_timestamp_register(&mut offset, &mut flag) };
+        assert_eq!((ret, offset), (0, 120));
+        // SAFETY: EAL is up; no description is wanted.
+        let at = unsafe { dpdk_sys::rte_mbuf_dynfield_lookup(c"skiff_skb".as_ptr(), ptr::null_mut()) };
+        assert_eq!(at, super::META_OFFSET as i32);
+    }
 }

@@ -11,6 +11,9 @@ use crate::eal::{self, Eal, EalToken};
 use crate::error::{Error, c_string, why_rte_errno};
 use crate::log;
 
+/// DPDK rounds up to a power of two that fits 31 bits, and does not check the rounding.
+const MAX_SIZE: u32 = 1 << 30;
+
 /// A queue of packets that any number of threads fill and empty. Dropping it frees what is left in it.
 ///
 /// A thread preempted in the middle of an operation holds up the others at the same end: one thread a CPU.
@@ -29,9 +32,13 @@ impl Ring {
     /// Makes a ring for exactly `size` packets. The name is unique in the process.
     ///
     /// # Errors
-    /// [`Error::Ring`] if memory or the name is taken, or the size is 0 or absurd.
+    /// [`Error::Ring`] if memory or the name is taken, or the size is not in 1 to 2^30 - 1.
     pub fn create(eal: &Eal, name: &str, size: u32) -> Result<Ring, Error> {
         let c_name = c_string(name)?;
+        if !(1..MAX_SIZE).contains(&size) {
+            let why = format!("a ring holds 1 to {} packets, not {size}", MAX_SIZE - 1);
+            return Err(Error::Ring { name: name.into(), why });
+        }
         let _control = eal::control();
         log::forget();
         let flags = dpdk_sys::SKIFF_RING_F_EXACT_SZ;

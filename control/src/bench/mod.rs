@@ -3,5 +3,76 @@
 mod forward;
 mod traffic;
 
-pub use forward::{Options, run};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+pub use forward::{Options, Report, run};
 pub use traffic::Case;
+
+use crate::cli::{BenchForward, Exit, error_line};
+
+/// Length of one measurement; rounds alternate generator and forwarding.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// `skiff bench forward`. Without a case it runs itself once for each, since EAL starts once in a process.
+pub fn main(args: &BenchForward) -> ExitCode {
+    let Some(case) = args.case else { return every_case(args) };
+    let rounds = (args.seconds / (2.0 * SLICE.as_secs_f64())).ceil().clamp(1.0, 10_000.0) as u32;
+    let options =
+        Options { case, rounds, slice: SLICE, stages: args.stages, cpu: args.cpu, pcap: args.pcap.clone() };
+    match run(&options) {
+        Ok(report) => {
+            print(&report, args.json);
+            Exit::Ok.into()
+        }
+        Err(error) => {
+            eprint!("{}", error_line("bench forward", format!("{error:#}")));
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn every_case(args: &BenchForward) -> ExitCode {
+    for case in Case::ALL {
+        let mut command = match std::env::current_exe() {
+            Ok(exe) => Command::new(exe),
+            Err(error) => {
+                eprint!("{}", error_line("bench forward", error));
+                return Exit::Failed.into();
+            }
+        };
+        command.args(["bench", "forward", "--case", case.name(), "--seconds", &args.seconds.to_string()]);
+        command.args(args.stages.then_some("--stages")).args(args.json.then_some("-j"));
+        command.args(args.cpu.map(|cpu| format!("--cpu={cpu}")));
+        match command.status() {
+            Ok(status) if status.success() => {}
+            _ => return Exit::Failed.into(),
+        }
+    }
+    Exit::Ok.into()
+}
+
+fn print(report: &Report, json: bool) {
+    if json {
+        println!("{}", serde_json::to_string(report).unwrap_or_default());
+        return;
+    }
+    let memory = if report.hugepages { "hugepages" } else { "no hugepages" };
+    println!(
+        "{:<10} {:>7.1} cycles/packet beyond the generator (min {:.1}); with it {:.1}, generator {:.1}; {} routes \
+         loaded in {:.2} s; {} packets, {} dropped; {memory}, TSC {:.0} MHz",
+        report.case,
+        report.cycles_per_packet.median,
+        report.cycles_per_packet.min,
+        report.total.median,
+        report.generator.median,
+        report.routes,
+        report.load_seconds,
+        report.packets,
+        report.dropped,
+        report.tsc_hz as f64 / 1e6,
+    );
+    for (stage, cycles) in &report.stages {
+        println!("    {stage:<24} {cycles:>7.1}");
+    }
+}

@@ -49,6 +49,13 @@ impl Cross<'_> {
                         .report(port.device.pos, format!("{claim} is already used by {}", quote(owner)));
                 }
             }
+            if let (Some(most), Some(mtu)) = (port.device.max_mtu(), interface.mtu)
+                && mtu.value > most
+            {
+                let fault =
+                    format!("\"mtu\" {} is more than the {most} an AF_PACKET socket takes", mtu.value);
+                self.source.report(mtu.pos, fault);
+            }
             if let (Device::Netdev(_), Some(tx)) = (&port.device.value, port.tx_queues)
                 && tx.value > port.rx_queues.value
             {
@@ -64,7 +71,9 @@ impl Cross<'_> {
         let mut held = Once::default();
         for interface in &config.interfaces {
             for address in &interface.addresses {
-                if let Some((owner, first)) = held.claim(address.addr(), &interface.name) {
+                if let Some((owner, first)) =
+                    held.claim(address.addr(), &At::new(interface.name.value.clone(), address.pos))
+                {
                     let fault = format!(
                         "{} is already an address of {} (line {})",
                         address.addr(),

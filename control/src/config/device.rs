@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::diag::{Fault, quote};
-use super::model::{Config, DEFAULT_MTU, Interface, Port};
+use super::model::{Config, Interface, Port};
 use super::value::interface_name;
 
 /// The device under a port.
@@ -73,8 +73,7 @@ fn eal_device(interface: &Interface, port: &Port, taken: &mut HashSet<String>) -
         Device::Vdev { name, args } if is_numbered(name) => (Bus::Vdev, name.clone(), args.clone()),
         Device::Vdev { name, args } => (Bus::Vdev, number(name, taken), args.clone()),
         Device::Netdev(netdev) => {
-            let mtu = interface.mtu.map_or(DEFAULT_MTU, |mtu| mtu.value);
-            let args = af_packet_args(netdev, port.rx_queues.value, mtu);
+            let args = af_packet_args(netdev, port.rx_queues.value);
             (Bus::Vdev, number("net_af_packet", taken), Some(args))
         }
     };
@@ -88,15 +87,9 @@ fn eal_device(interface: &Interface, port: &Port, taken: &mut HashSet<String>) -
 /// The arguments of the af_packet driver for a kernel interface.
 ///
 /// Its sockets share the traffic among themselves, so there must be one pair a receive queue: one more, and the
-/// frames it gets are never read. A frame slot must hold the frame behind the ring's own header, and slots and
-/// blocks are powers of two, as the kernel demands of a block that it is a whole number of pages.
-fn af_packet_args(netdev: &str, rx_queues: u16, mtu: u16) -> String {
-    const RING_HEADER: u32 = 128;
-    const ETHERNET_AND_TWO_TAGS: u32 = 14 + 2 * 4;
-    const PAGE: u32 = 4096;
-    let frame = (u32::from(mtu) + ETHERNET_AND_TWO_TAGS + RING_HEADER).next_power_of_two().max(2048);
-    let block = frame.max(PAGE);
-    format!("iface={netdev},qpairs={rx_queues},framesz={frame},blocksz={block}")
+/// frames it gets are never read.
+fn af_packet_args(netdev: &str, rx_queues: u16) -> String {
+    format!("iface={netdev},qpairs={rx_queues}")
 }
 
 fn number(driver: &str, taken: &mut HashSet<String>) -> String {
@@ -149,6 +142,19 @@ impl Device {
         };
         let name = is_numbered(name).then(|| format!("device \"{}\"", self.without_args()));
         name.into_iter().chain(held).collect()
+    }
+
+    /// The largest MTU the driver takes, if it is less than that of other devices.
+    ///
+    /// af_packet hands a frame over in one buffer, which holds a ring slot of 2048 bytes: 66 of them are the ring's
+    /// header and its padding, 22 the Ethernet header with two tags.
+    pub(super) fn max_mtu(&self) -> Option<u16> {
+        const AF_PACKET: u16 = 2048 - 66 - 22;
+        match self {
+            Device::Netdev(_) => Some(AF_PACKET),
+            Device::Vdev { name, .. } if driver_of(name) == "net_af_packet" => Some(AF_PACKET),
+            _ => None,
+        }
     }
 
     fn without_args(&self) -> String {
@@ -333,11 +339,5 @@ mod tests {
         ] {
             assert!(Device::parse(bad).is_err(), "{bad:?} was accepted");
         }
-    }
-
-    #[test]
-    fn af_packet_slots_hold_the_mtu() {
-        assert_eq!(af_packet_args("e", 1, 1500), "iface=e,qpairs=1,framesz=2048,blocksz=4096");
-        assert_eq!(af_packet_args("e", 2, 9000), "iface=e,qpairs=2,framesz=16384,blocksz=16384");
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn read_all<'t>(source: &'t Source<'t>, value: &'t Value<'t>) -> Inte
         let interface = read(source, key, value);
         let written =
             value.get_ref().get("addresses").map(|list| list.get_ref().as_array().map_or(1, |l| l.len()));
-        let known_keys = value.get_ref().as_table().is_some_and(|keys| keys.keys().all(|key| is_known(key)));
+        let known_keys = value.get_ref().as_table().is_some_and(|keys| keys.keys().all(is_known));
         let found = interface.as_ref().map(|interface| interface.addresses.len());
         interfaces.addresses_are_known &= known_keys && found == Some(written.unwrap_or(0));
         interfaces.read.extend(interface);

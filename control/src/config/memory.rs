@@ -60,7 +60,7 @@ impl fmt::Display for MemoryPlan {
         let mib = self.needed_bytes.div_ceil(1 << 20);
         let given = format_size(self.given_bytes);
         write!(f, "{} mbufs of {} bytes for {} descriptors", self.mbufs, self.mbuf_bytes, self.descriptors)?;
-        write!(f, " in {} queues and {} workers: {mib}M of {given}", self.queues, self.workers)
+        write!(f, " in {} queues and {}: {mib}M of {given}", self.queues, workers(self.workers))
     }
 }
 
@@ -115,15 +115,13 @@ impl Config {
     }
 
     /// `plan`, if the memory does.
-    fn check_memory(&self, plan: MemoryPlan) -> Result<MemoryPlan, Diagnostic> {
+    pub(super) fn check_memory(&self, plan: MemoryPlan) -> Result<MemoryPlan, Diagnostic> {
         if let Some(mbufs) = self.system.mbufs
             && plan.mbufs < plan.needed_mbufs
         {
-            let (descriptors, workers) = (plan.descriptors, plan.workers);
-            let fault = format!(
-                "\"mbufs\" {} is too small for {descriptors} descriptors and {workers} workers",
-                *mbufs
-            );
+            let (descriptors, workers) = (plan.descriptors, workers(plan.workers));
+            let fault =
+                format!("\"mbufs\" {} is too small for {descriptors} descriptors and {workers}", *mbufs);
             let fault = Fault::from(fault).help(format!("{} would do", plan.needed_mbufs));
             return Err(self.diagnostic(mbufs.pos, fault));
         }
@@ -138,4 +136,8 @@ impl Config {
         }
         Ok(plan)
     }
+}
+
+fn workers(count: u64) -> String {
+    if count == 1 { "1 worker".to_owned() } else { format!("{count} workers") }
 }

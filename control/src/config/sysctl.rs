@@ -86,12 +86,12 @@ const IPV4: &[Param] = &[
     acts("fib_multipath_hash_policy", 0, 1),
     not_yet("fib_multipath_use_neigh", 0, 1),
     not_yet("fib_multipath_hash_fields", 1, 0xfff),
-    not_yet("fib_multipath_hash_seed", 0, UINT),
+    acts("fib_multipath_hash_seed", 0, UINT),
     acts("route.error_cost", 0, INT),
     acts("route.error_burst", 0, INT),
     not_yet("route.min_pmtu", 68, INT),
     not_yet("route.mtu_expires", 1, INT),
-    not_yet("ip_forward_update_priority", 0, 2),
+    acts("ip_forward_update_priority", 0, 1),
     not_yet("ip_forward_use_pmtu", 0, 1),
     not_yet("ip_no_pmtu_disc", 0, 3),
     not_yet("ipfrag_high_thresh", 0, INT),
@@ -108,25 +108,25 @@ const CONF: &[Param] = &[
     acts("send_redirects", 0, 1),
     not_yet("accept_redirects", 0, 1),
     not_yet("accept_source_route", 0, 1),
-    not_yet("arp_accept", 0, 2),
+    acts("arp_accept", 0, 2),
     not_yet("arp_announce", 0, 2),
     not_yet("arp_evict_nocarrier", 0, 1),
     not_yet("arp_filter", 0, 1),
-    not_yet("arp_ignore", 0, 8),
-    not_yet("arp_notify", 0, 1),
+    acts("arp_ignore", 0, 8),
+    acts("arp_notify", 0, 1),
     not_yet("bc_forwarding", 0, 1),
     not_yet("disable_policy", 0, 1),
     not_yet("disable_xfrm", 0, 1),
-    not_yet("drop_gratuitous_arp", 0, 1),
-    not_yet("drop_unicast_in_l2_multicast", 0, 1),
+    acts("drop_gratuitous_arp", 0, 1),
+    acts("drop_unicast_in_l2_multicast", 0, 1),
     not_yet("ignore_routes_with_linkdown", 0, 1),
     not_yet("log_martians", 0, 1),
     not_yet("mc_forwarding", 0, 1),
     not_yet("medium_id", -1, INT),
     not_yet("promote_secondaries", 0, 1),
-    not_yet("proxy_arp", 0, 1),
+    acts("proxy_arp", 0, 1),
     not_yet("proxy_arp_pvlan", 0, 1),
-    not_yet("route_localnet", 0, 1),
+    acts("route_localnet", 0, 1),
     not_yet("secure_redirects", 0, 1),
     not_yet("shared_media", 0, 1),
     not_yet("src_valid_mark", 0, 1),
@@ -236,14 +236,14 @@ fn resolve(written: &str) -> Result<(Scope, &'static Param), Fault> {
         return Ok((Scope::Conf(target), known));
     }
     if let Some((target, param)) = rest.strip_prefix("neigh.").and_then(per_dev) {
-        if target == Target::All {
+        let about_the_table = NEIGH_TABLE.iter().any(|known| known.name == param);
+        if target == Target::All || (about_the_table && target != Target::Default) {
             let fault = unknown();
             return Err(
                 fault.help(format!("did you mean {}?", quote(&format!("net.ipv4.neigh.default.{param}"))))
             );
         }
-        let whole_table = if target == Target::Default { NEIGH_TABLE } else { &[] };
-        let mut known = NEIGH.iter().chain(whole_table);
+        let mut known = NEIGH.iter().chain(NEIGH_TABLE);
         let known = known.find(|known| known.name == param).ok_or_else(|| suggest(unknown(), &name))?;
         return Ok((Scope::Neigh(target), known));
     }

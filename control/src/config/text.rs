@@ -14,7 +14,8 @@ pub(super) fn check_netfilter<'t>(source: &'t Source<'t>, value: &'t Value<'t>) 
     let mut table = None;
     let rules = check_lines(source, "netfilter", "rules", value, |line| netfilter_line(line, &mut table));
     if let (Some(name), Some(section)) = (table, rules) {
-        section.report(format!("table {} has no COMMIT", quote(&name)));
+        let pos = section.key_pos("rules").unwrap_or(section.pos);
+        source.report(pos, format!("table {} has no COMMIT", quote(&name)));
     }
 }
 

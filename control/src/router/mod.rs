@@ -6,7 +6,9 @@
 mod apply;
 mod commands;
 mod neighbours;
+mod picture;
 mod routes;
+mod settings;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -21,14 +23,13 @@ use skiff_dataplane::device::{DeviceConf, DeviceKind, InterfaceAddress, NetDevic
 use skiff_dataplane::fib::next_hop::NextHopWriter;
 use skiff_dataplane::fib::{FibStats, FibWriter};
 use skiff_dataplane::neigh::cache::NeighCache;
-use skiff_dataplane::neigh::nud::NeighParams;
 use skiff_dataplane::neigh::table::NeighId;
 use skiff_dataplane::net::{IfIndex, MacAddr};
 use skiff_dataplane::skb::Skb;
 use skiff_pmd::{Pool, Port};
 
 use crate::config::Config;
-use crate::ip::rows::NeighUse;
+use crate::ip::NeighUse;
 use crate::rtnl::{Effects, Rtnl};
 
 /// A port under a device.
@@ -98,7 +99,10 @@ pub struct Router {
     gateways: HashMap<(IfIndex, u32), (NeighId, u32)>,
     sysctl: Sysctl,
     conf: BTreeMap<IfIndex, DeviceConf>,
-    neigh_params: BTreeMap<IfIndex, NeighParams>,
+    /// Devices whose addresses are announced when they come up.
+    notify: BTreeMap<IfIndex, bool>,
+    /// Hardware addresses as the neighbour cache has them.
+    device_macs: BTreeMap<IfIndex, MacAddr>,
     generation: u64,
     retired: Deferred<Arc<Snapshot>>,
     /// Packets that wait for neighbours.
@@ -145,7 +149,8 @@ impl Router {
             gateways: HashMap::new(),
             sysctl: Sysctl::default(),
             conf: BTreeMap::new(),
-            neigh_params: BTreeMap::new(),
+            notify: BTreeMap::new(),
+            device_macs: BTreeMap::new(),
             generation,
             retired: Deferred::new(),
             held: 0,
@@ -169,6 +174,11 @@ impl Router {
         }
         for dev in effects.flush_neighbours {
             self.flush_neighbours(dev);
+        }
+        for (dev, addr) in effects.announce {
+            if self.notify.get(&dev) == Some(&true) {
+                self.arp_announce(dev, bits(addr));
+            }
         }
     }
 
@@ -240,18 +250,13 @@ impl Router {
         }
     }
 
+    /// The neighbour cache must know a device, and its hardware address.
     fn tell_neighbours(&mut self, dev: IfIndex) {
-        let Some(link) = self.rtnl.link(dev) else { return };
-        let known = self.neigh.params(dev).is_some();
-        let mac = link.mac();
-        if !known || self.neigh_mac_differs(dev, mac) {
-            let params = self.neigh_params.get(&dev).copied().unwrap_or_default();
+        let Some(mac) = self.rtnl.link(dev).map(|link| link.mac()) else { return };
+        if self.device_macs.insert(dev, mac) != Some(mac) {
+            let params = self.neigh.params(dev).copied().unwrap_or_default();
             self.neigh.set_device(dev, mac, dev == IfIndex::LOOPBACK, params);
         }
-    }
-
-    fn neigh_mac_differs(&self, dev: IfIndex, mac: MacAddr) -> bool {
-        self.shared.snapshot().device(dev).mac != mac
     }
 }
 

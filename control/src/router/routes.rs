@@ -17,7 +17,7 @@ impl Router {
                 old
             }
             Some(route) => match self.next_hop(&route) {
-                Ok(Some(id)) => match self.fib.add(change.prefix, id) {
+                Ok(id) => match self.fib.add(change.prefix, id) {
                     Ok(old) => {
                         let counter = if old.is_some() { &mut self.updates.replace } else { &mut self.updates.add };
                         *counter += 1;
@@ -28,11 +28,6 @@ impl Router {
                         Some(id)
                     }
                 },
-                Ok(None) => {
-                    let old = self.fib.remove(change.prefix);
-                    self.updates.delete += u64::from(old.is_some());
-                    old
-                }
                 Err(error) => {
                     tracing::error!("route {}: {error}", change.prefix);
                     None
@@ -44,8 +39,8 @@ impl Router {
         }
     }
 
-    /// The next hop for a route, with a reference for the caller. `None` for a throw route: as if there were none.
-    fn next_hop(&mut self, route: &FibRoute) -> Result<Option<NextHopId>, NextHopsFull> {
+    /// The next hop for a route, with a reference for the caller.
+    fn next_hop(&mut self, route: &FibRoute) -> Result<NextHopId, NextHopsFull> {
         let spec = match route {
             FibRoute::Local { dev, src } => NextHopSpec::Local { oif: *dev, prefsrc: bits(*src) },
             FibRoute::Broadcast { dev, src, mtu } => {
@@ -54,14 +49,13 @@ impl Router {
             FibRoute::Blackhole => NextHopSpec::Blackhole,
             FibRoute::Unreachable => NextHopSpec::Unreachable,
             FibRoute::Prohibit => NextHopSpec::Prohibit,
-            FibRoute::Throw => return Ok(None),
-            FibRoute::Unicast(hops) => match hops.as_slice() {
-                [] => return Ok(None),
-                [one] => return self.unicast(one).map(Some),
-                several => return self.multipath(several).map(Some),
+            FibRoute::Throw => NextHopSpec::Throw,
+            FibRoute::Unicast(hops) => match hops.as_ref() {
+                [one] => return self.unicast(one),
+                several => return self.multipath(several),
             },
         };
-        self.hops.acquire(&spec, &self.shared.qsbr).map(|(id, _)| Some(id))
+        self.hops.acquire(&spec, &self.shared.qsbr).map(|(id, _)| id)
     }
 
     fn unicast(&mut self, hop: &FibHop) -> Result<NextHopId, NextHopsFull> {

@@ -188,6 +188,8 @@ pub enum NextHopSpec {
     Unreachable,
     /// Answer administratively prohibited.
     Prohibit,
+    /// As if there were no route at all, not even a shorter one.
+    Throw,
     /// One of several by flow: members with their weights.
     Multipath(Vec<(NextHopId, u16)>),
 }
@@ -357,6 +359,7 @@ fn encode(spec: &NextHopSpec, members: Option<(u32, u16)>) -> [u64; 3] {
         }
         NextHopSpec::Blackhole => [word0(Kind::Blackhole, IfIndex::NONE, 0), 0, 0],
         NextHopSpec::Unreachable => [word0(Kind::Unreachable, IfIndex::NONE, 0), 0, 0],
+        NextHopSpec::Throw => [word0(Kind::None, IfIndex::NONE, 0), 0, 0],
         NextHopSpec::Prohibit => [word0(Kind::Prohibit, IfIndex::NONE, 0), 0, 0],
         NextHopSpec::Multipath(_) => {
             let (first, count) = members.unwrap_or((0, 0));

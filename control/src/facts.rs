@@ -1,0 +1,288 @@
+//! What metrics and `show` commands say that the lcores' cells do not know: a picture of the control thread's own
+//! state, taken by its owner at the moment of a scrape.
+
+use std::collections::BTreeMap;
+
+use skiff_dataplane::neigh::cache::{Counters, NeighInfo};
+use skiff_dataplane::neigh::nud::Nud;
+use skiff_dataplane::net::IfIndex;
+use skiff_pmd::{Link, PortId, PortStats};
+
+/// The picture. Everything in it is a copy; whoever holds it holds no lock.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// What was built.
+    pub build: BuildFacts,
+    /// Unix time of the daemon's start, in seconds.
+    pub start_time: f64,
+    /// The clock of the cells.
+    pub tsc: TscFacts,
+    /// What became of configurations.
+    pub config: ConfigFacts,
+    /// Optional modes and whether they are in use, as `("hugepages", true)`.
+    pub features: Vec<(&'static str, bool)>,
+    /// The worker lcores, by number.
+    pub lcores: Vec<LcoreFacts>,
+    /// DPDK ports.
+    pub ports: Vec<PortFacts>,
+    /// Packet pools.
+    pub pools: Vec<PoolFacts>,
+    /// The forwarding table.
+    pub fib: FibFacts,
+    /// The neighbour table.
+    pub neighbours: NeighbourFacts,
+    /// The memory EAL holds.
+    pub memory: MemoryFacts,
+}
+
+/// What was built.
+#[derive(Clone, Debug, Default)]
+pub struct BuildFacts {
+    /// Version of skiff.
+    pub version: String,
+    /// Commit it was built from; empty if not known.
+    pub revision: String,
+    /// Compiler.
+    pub rustc: String,
+    /// Version of DPDK.
+    pub dpdk: String,
+}
+
+/// How to read the time stamps in the cells.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TscFacts {
+    /// Ticks a second.
+    pub hertz: u64,
+    /// The counter at the moment of the picture.
+    pub now: u64,
+    /// Unix time of that moment, in seconds.
+    pub unix_now: f64,
+}
+
+impl TscFacts {
+    /// Unix time, in seconds, of a value of the counter; `None` for zero, which nobody has written yet.
+    pub fn unix(&self, tsc: u64) -> Option<f64> {
+        let ago = self.now.saturating_sub(tsc) as f64 / self.hertz.max(1) as f64;
+        (tsc != 0).then_some(self.unix_now - ago)
+    }
+}
+
+/// What became of configurations.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConfigFacts {
+    /// Unix time of the last apply that succeeded, in seconds.
+    pub applied_at: f64,
+    /// Whether the last apply succeeded.
+    pub last_ok: bool,
+    /// Applies that succeeded.
+    pub applied: u64,
+    /// Applies that were refused and changed nothing.
+    pub refused: u64,
+    /// Applies that were taken back, by command or for want of a confirmation.
+    pub rolled_back: u64,
+}
+
+/// A worker lcore.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LcoreFacts {
+    /// CPU its thread is pinned to; `None` if it is not.
+    pub cpu: Option<u16>,
+    /// NUMA node of that CPU, if known.
+    pub numa_node: Option<u32>,
+}
+
+/// A DPDK port.
+#[derive(Clone, Debug)]
+pub struct PortFacts {
+    /// Its number.
+    pub id: PortId,
+    /// Name of the interface on it.
+    pub name: String,
+    /// Driver, as `net_e1000_igb`.
+    pub driver: String,
+    /// Device on its bus, as `0000:00:04.0`.
+    pub device: String,
+    /// Hardware address, as text.
+    pub mac: String,
+    /// NUMA node, if known.
+    pub numa_node: Option<u32>,
+    /// MTU in bytes.
+    pub mtu: u16,
+    /// Administratively up.
+    pub admin_up: bool,
+    /// The link as the driver sees it.
+    pub link: Link,
+    /// Carrier transitions since the start.
+    pub carrier_changes: u64,
+    /// The driver's counters.
+    pub stats: PortStats,
+    /// Receive queues, by number.
+    pub rx_queues: Vec<QueueFacts>,
+    /// Transmit queues, by number.
+    pub tx_queues: Vec<QueueFacts>,
+}
+
+/// A queue of a port.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueueFacts {
+    /// The worker it belongs to, if that is known; its series are then there from the start.
+    pub lcore: Option<usize>,
+    /// Descriptors of its ring.
+    pub descriptors: u16,
+    /// Of a receive queue: descriptors filled and not yet polled, where the driver can tell.
+    pub used: Option<u32>,
+}
+
+/// A packet pool.
+#[derive(Clone, Debug, Default)]
+pub struct PoolFacts {
+    /// Its name.
+    pub name: String,
+    /// NUMA node of its memory; `None` for any.
+    pub socket: Option<u32>,
+    /// Packet buffers it has.
+    pub capacity: u64,
+    /// Of these, buffers in somebody's hands.
+    pub in_use: u64,
+    /// Allocations it had to refuse.
+    pub alloc_failures: u64,
+    /// Bytes of data a buffer has room for.
+    pub data_room: u64,
+}
+
+/// The forwarding table.
+#[derive(Clone, Debug, Default)]
+pub struct FibFacts {
+    /// Routes by where they come from, as `("static", 3)`; origins without a route with 0.
+    pub routes: Vec<(&'static str, u64)>,
+    /// Writes by operation, as `("add", 3)`.
+    pub updates: Vec<(&'static str, u64)>,
+    /// Groups for prefixes longer than /24 in use.
+    pub tbl8_groups: u64,
+    /// Such groups there are.
+    pub tbl8_limit: u64,
+    /// Memory of tables and routes, in bytes.
+    pub memory_bytes: u64,
+    /// Multipath groups in use.
+    pub nexthop_groups: u64,
+}
+
+impl FibFacts {
+    /// Routes of all origins.
+    pub fn route_count(&self) -> u64 {
+        self.routes.iter().map(|(_, n)| n).sum()
+    }
+}
+
+/// The neighbour table.
+#[derive(Clone, Debug, Default)]
+pub struct NeighbourFacts {
+    /// Most entries it can have.
+    pub capacity: u64,
+    /// Its memory, in bytes.
+    pub memory_bytes: u64,
+    /// Totals since the start.
+    pub counters: Counters,
+    /// Each interface that can have neighbours.
+    pub interfaces: Vec<InterfaceNeighbours>,
+}
+
+impl NeighbourFacts {
+    /// Sorts `neighbours` by interface; one on a device that `interfaces` does not name is left out.
+    pub fn tally(
+        interfaces: impl IntoIterator<Item = (IfIndex, String)>,
+        neighbours: impl IntoIterator<Item = NeighInfo>,
+    ) -> Vec<InterfaceNeighbours> {
+        let empty = |interface| InterfaceNeighbours { interface, ..InterfaceNeighbours::default() };
+        let mut tallies: BTreeMap<IfIndex, _> =
+            interfaces.into_iter().map(|(dev, name)| (dev, empty(name))).collect();
+        for neighbour in neighbours {
+            let Some(tally) = tallies.get_mut(&neighbour.dev) else { continue };
+            *tally.entries.entry(neighbour.state).or_default() += 1;
+            tally.hold_packets += neighbour.queued as u64;
+        }
+        tallies.into_values().collect()
+    }
+
+    /// Entries of all interfaces.
+    pub fn entry_count(&self) -> u64 {
+        self.interfaces.iter().flat_map(|i| i.entries.values()).sum()
+    }
+
+    /// Packets waiting on all interfaces.
+    pub fn hold_packets(&self) -> u64 {
+        self.interfaces.iter().map(|i| i.hold_packets).sum()
+    }
+}
+
+/// The neighbours of an interface.
+#[derive(Clone, Debug, Default)]
+pub struct InterfaceNeighbours {
+    /// The interface.
+    pub interface: String,
+    /// Entries by state; a state that is not there has none.
+    pub entries: BTreeMap<Nud, u64>,
+    /// Packets that wait for an answer.
+    pub hold_packets: u64,
+}
+
+/// The memory EAL holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryFacts {
+    /// Bytes of it: pools, rings, descriptors.
+    pub eal_bytes: u64,
+    /// It is on hugepages.
+    pub hugepages: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use skiff_dataplane::neigh::table::NeighId;
+    use skiff_dataplane::time::Instant;
+
+    use super::*;
+
+    fn neighbour(dev: u16, ip: u32, state: Nud, queued: usize) -> NeighInfo {
+        NeighInfo {
+            id: NeighId::from_u32(ip),
+            dev: IfIndex(dev),
+            ip,
+            mac: None,
+            state,
+            used: Instant::ZERO,
+            confirmed: None,
+            updated: Instant::ZERO,
+            probes: 0,
+            queued,
+            held: false,
+        }
+    }
+
+    #[test]
+    fn neighbours_are_counted_by_interface_and_state_and_strangers_are_not() {
+        let neighbours = [
+            neighbour(2, 1, Nud::Incomplete, 3),
+            neighbour(2, 2, Nud::Incomplete, 1),
+            neighbour(2, 3, Nud::Stale, 0),
+            neighbour(9, 4, Nud::Stale, 5),
+        ];
+        let names = [(IfIndex(3), "wan0".to_owned()), (IfIndex(2), "lan0".to_owned())];
+        let facts = NeighbourFacts {
+            interfaces: NeighbourFacts::tally(names, neighbours),
+            ..NeighbourFacts::default()
+        };
+        let [lan, wan] = &facts.interfaces[..] else { panic!("{facts:?}") };
+        assert_eq!((lan.interface.as_str(), wan.interface.as_str()), ("lan0", "wan0"));
+        assert_eq!(lan.entries, BTreeMap::from([(Nud::Incomplete, 2), (Nud::Stale, 1)]));
+        assert!(wan.entries.is_empty());
+        assert_eq!((facts.entry_count(), facts.hold_packets()), (3, 4));
+    }
+
+    #[test]
+    fn a_time_stamp_lies_as_far_back_as_the_counter_says() {
+        let tsc = TscFacts { hertz: 1000, now: 5000, unix_now: 100.0 };
+        assert_eq!(tsc.unix(3000), Some(98.0));
+        assert_eq!(tsc.unix(5001), Some(100.0), "written after the picture was taken");
+        assert_eq!(tsc.unix(0), None);
+    }
+}

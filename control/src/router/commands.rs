@@ -1,0 +1,264 @@
+//! `skiff ip` on the running router.
+
+use std::net::Ipv4Addr;
+
+use skiff_dataplane::neigh::cache::{NeighError, SetMode};
+use skiff_dataplane::neigh::nud::Nud;
+use skiff_dataplane::net::{IfIndex, MacAddr};
+
+use super::{Router, bits, neigh_use};
+use crate::api::Reply;
+use crate::cli::Exit;
+use crate::ip::{
+    self, AddrFilter, Command, LinkAddrs, LinkFilter, LinkRow, LinkSet, LinkStats, NeighFilter, NeighRow, NeighSpec,
+    NeighVerb, NudState, Options, Refusal, RouteFilter, RxStats, TxStats,
+};
+use crate::rtnl::{DriverOp, Effects};
+
+impl Router {
+    /// Runs `ip ARGS`.
+    pub fn ip(&mut self, args: &[String]) -> Reply {
+        let request = match ip::parse(args) {
+            Ok(request) => request,
+            Err(error) => return Reply::failed(error.exit(), error.line()),
+        };
+        match self.execute(&request.command, &request.options) {
+            Ok(text) => Reply::ok(text),
+            Err(refusal) => Reply::failed(Exit::Failed as u8, refusal.line(&request.what)),
+        }
+    }
+
+    fn execute(&mut self, command: &Command, options: &Options) -> Result<String, Refusal> {
+        match command {
+            Command::Help(topic) => Ok(ip::help_text(*topic).to_owned()),
+            Command::LinkShow(filter) => {
+                let rows = self.link_rows()?;
+                ip::show_links(&rows, filter, options)
+            }
+            Command::LinkSet(set) => self.link_set(set).map(done),
+            Command::AddrShow(filter) => {
+                let rows = self.addr_rows()?;
+                ip::show_addrs(&rows, filter, options)
+            }
+            Command::AddrModify(verb, spec) => {
+                let effects = self.rtnl.addr_modify(*verb, spec)?;
+                self.carry_out(effects);
+                Ok(String::new())
+            }
+            Command::AddrFlush(filter) => {
+                let effects = self.rtnl.addr_flush(filter)?;
+                self.carry_out(effects);
+                Ok(String::new())
+            }
+            Command::RouteShow(filter) => {
+                self.check_device(filter)?;
+                let rows = self.rtnl.route_rows(filter)?;
+                Ok(ip::show_routes(&rows, filter, options))
+            }
+            Command::RouteGet(get) => Ok(ip::show_route_get(&self.rtnl.route_get(get)?, options)),
+            Command::RouteModify(verb, spec) => {
+                let effects = self.rtnl.route_modify(*verb, spec)?;
+                self.carry_out(effects);
+                Ok(String::new())
+            }
+            Command::RouteFlush(filter) => {
+                let effects = self.rtnl.route_flush(filter)?;
+                self.carry_out(effects);
+                Ok(String::new())
+            }
+            Command::NeighShow(filter) => {
+                let rows = self.neigh_rows(filter)?;
+                Ok(ip::show_neighs(&rows, filter, options))
+            }
+            Command::NeighModify(verb, spec) => self.neigh_modify(*verb, spec).map(done),
+            Command::NeighFlush(filter) => self.neigh_flush(filter, options).map(done),
+        }
+    }
+
+    /// `link set`: the driver first, since it may refuse; then the model.
+    pub(super) fn link_set(&mut self, set: &LinkSet) -> Result<(), Refusal> {
+        let dev = self.rtnl.find(&set.dev)?;
+        // What the model refuses must not have touched the driver: ask it on a copy of the request first.
+        let effects = self.rtnl.link_set(set)?;
+        if let Err(refusal) = self.drive(&effects) {
+            // Back to where the driver still is.
+            let undo = self.undo(dev, set);
+            let _ = self.rtnl.link_set(&undo);
+            return Err(refusal);
+        }
+        self.carry_out(effects);
+        Ok(())
+    }
+
+    fn drive(&self, effects: &Effects) -> Result<(), Refusal> {
+        for op in &effects.driver {
+            let (dev, result) = match *op {
+                DriverOp::SetUp(dev, up) => (dev, self.port(dev).map(|port| port.set_link(up))),
+                DriverOp::SetMtu(dev, mtu) => {
+                    let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+                    (dev, self.port(dev).map(|port| if port.mtu() == mtu { Ok(()) } else { port.set_mtu(mtu) }))
+                }
+                DriverOp::SetMac(dev, mac) => {
+                    (dev, self.port(dev).map(|port| if port.mac() == mac.0 { Ok(()) } else { port.set_mac(mac.0) }))
+                }
+                DriverOp::SetPromisc(dev, on) => (dev, self.port(dev).map(|port| port.set_promiscuous(on))),
+            };
+            let name = self.rtnl.link(dev).map_or("?", |link| link.name());
+            match result {
+                Some(Err(error)) if !(error.is_unsupported() && optional(op)) => {
+                    return Err(Refusal::Invalid(format!("{name}: {error}")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn port(&self, dev: IfIndex) -> Option<&skiff_pmd::Port> {
+        self.ports.get(&dev).map(|handle| &handle.port)
+    }
+
+    fn undo(&self, dev: IfIndex, set: &LinkSet) -> LinkSet {
+        let port = self.port(dev);
+        let before = self.shared.snapshot();
+        let device = before.device(dev);
+        LinkSet {
+            dev: set.name.clone().unwrap_or_else(|| set.dev.clone()),
+            up: set.up.map(|_| device.up),
+            mtu: set.mtu.and(port.map(|p| u32::from(p.mtu()))),
+            address: set.address.and(port.map(|p| MacAddr(p.mac()))),
+            promisc: set.promisc.map(|on| !on),
+            name: set.name.as_ref().map(|_| set.dev.clone()),
+        }
+    }
+
+    fn link_rows(&self) -> Result<Vec<LinkRow>, Refusal> {
+        let mut rows = self.rtnl.link_rows(&LinkFilter::default())?;
+        rows.iter_mut().for_each(|row| row.stats = self.link_stats(IfIndex(row.ifindex as u16)));
+        Ok(rows)
+    }
+
+    fn addr_rows(&self) -> Result<Vec<LinkAddrs>, Refusal> {
+        let mut rows = self.rtnl.addr_rows(&AddrFilter::default())?;
+        rows.iter_mut().for_each(|row| row.link.stats = self.link_stats(IfIndex(row.link.ifindex as u16)));
+        Ok(rows)
+    }
+
+    fn link_stats(&self, dev: IfIndex) -> LinkStats {
+        let mut stats = LinkStats::default();
+        for cells in self.shared.all_cells() {
+            let cells = cells.device(dev);
+            stats.rx.packets += cells.rx_packets.get();
+            stats.rx.bytes += cells.rx_bytes.get();
+            stats.rx.dropped += cells.rx_dropped.get();
+            stats.rx.multicast += cells.multicast.get();
+            stats.tx.packets += cells.tx_packets.get();
+            stats.tx.bytes += cells.tx_bytes.get();
+            stats.tx.dropped += cells.tx_dropped.get();
+        }
+        if let Some(handle) = self.ports.get(&dev)
+            && let Ok(port) = handle.port.stats()
+        {
+            stats.rx = RxStats { errors: port.ierrors, missed: port.imissed, ..stats.rx };
+            stats.tx = TxStats { errors: port.oerrors, carrier_changes: handle.carrier_changes, ..stats.tx };
+        }
+        stats
+    }
+
+    fn check_device(&self, filter: &RouteFilter) -> Result<(), Refusal> {
+        filter.dev.as_deref().map_or(Ok(()), |name| self.rtnl.find(name).map(drop))
+    }
+
+    fn neigh_rows(&self, filter: &NeighFilter) -> Result<Vec<NeighRow>, Refusal> {
+        if let Some(name) = &filter.dev {
+            self.rtnl.find(name)?;
+        }
+        let now = self.clock.now();
+        let mut rows: Vec<NeighRow> = self
+            .neigh
+            .iter()
+            .filter_map(|info| {
+                Some(NeighRow {
+                    address: Ipv4Addr::from_bits(info.ip),
+                    dev: self.rtnl.link(info.dev)?.name().to_owned(),
+                    lladdr: info.mac,
+                    router: false,
+                    state: nud_word(info.state),
+                    usage: neigh_use(&info, now),
+                })
+            })
+            .collect();
+        rows.sort_by(|a, b| (&a.dev, a.address).cmp(&(&b.dev, b.address)));
+        Ok(rows)
+    }
+
+    fn neigh_modify(&mut self, verb: NeighVerb, spec: &NeighSpec) -> Result<(), Refusal> {
+        let dev = self.rtnl.find(&spec.dev)?;
+        let addr = bits(spec.address);
+        let mode = match verb {
+            NeighVerb::Del => {
+                return if self.delete_neighbour(dev, addr) { Ok(()) } else { Err(Refusal::NoSuchEntry) };
+            }
+            NeighVerb::Add => SetMode::Add,
+            NeighVerb::Change => SetMode::Change,
+            NeighVerb::Replace => SetMode::Replace,
+        };
+        self.set_neighbour(dev, addr, spec.lladdr, nud(spec.state), mode)
+    }
+
+    /// Sets an entry by the operator's will.
+    pub(super) fn set_neighbour(
+        &mut self,
+        dev: IfIndex,
+        addr: u32,
+        mac: Option<MacAddr>,
+        state: Nud,
+        mode: SetMode,
+    ) -> Result<(), Refusal> {
+        let mut actions = Vec::new();
+        let set = self.neigh.set(dev, addr, mac, state, mode, self.clock.now(), &mut actions);
+        self.act(actions);
+        match set {
+            Ok(_) => Ok(()),
+            Err(NeighError::Exists) => Err(Refusal::Exists),
+            Err(NeighError::NotFound) => Err(Refusal::NoSuchEntry),
+            Err(error) => Err(Refusal::Invalid(error.to_string())),
+        }
+    }
+
+    /// Deletes an entry; false if there was none.
+    pub(super) fn delete_neighbour(&mut self, dev: IfIndex, addr: u32) -> bool {
+        let mut actions = Vec::new();
+        let deleted = self.neigh.delete(dev, addr, self.clock.now(), &mut actions).is_ok();
+        self.act(actions);
+        deleted
+    }
+
+    fn neigh_flush(&mut self, filter: &NeighFilter, options: &Options) -> Result<(), Refusal> {
+        let rows = self.neigh_rows(filter)?;
+        let chosen: Vec<(String, Ipv4Addr)> =
+            ip::matching_neighs(&rows, filter, options).map(|row| (row.dev.clone(), row.address)).collect();
+        for (dev, address) in chosen {
+            let dev = self.rtnl.find(&dev)?;
+            self.delete_neighbour(dev, bits(address));
+        }
+        Ok(())
+    }
+}
+
+fn done((): ()) -> String {
+    String::new()
+}
+
+/// What a driver may not be able to do without the command being wrong: a virtual device has no light to switch off.
+fn optional(op: &DriverOp) -> bool {
+    matches!(op, DriverOp::SetUp(..) | DriverOp::SetPromisc(_, false))
+}
+
+fn nud(state: NudState) -> Nud {
+    Nud::ALL.iter().copied().find(|n| n.name().eq_ignore_ascii_case(state.name())).unwrap_or(Nud::None)
+}
+
+fn nud_word(state: Nud) -> NudState {
+    NudState::from_word(&state.name().to_ascii_lowercase()).unwrap_or(NudState::None)
+}

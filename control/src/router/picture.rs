@@ -1,0 +1,107 @@
+//! The router's own numbers, for metrics and shows.
+
+use skiff_pmd::{Eal, Pool, rdtsc, tsc_hz};
+
+use super::Router;
+use crate::facts::{
+    BuildFacts, ConfigFacts, Facts, FibFacts, NeighbourFacts, PoolFacts, PortFacts, QueueFacts, TscFacts,
+};
+use crate::ip::{Protocol, Table};
+
+impl Router {
+    /// A picture of the moment. What does not change is already in `facts`.
+    pub fn picture(&self, mut facts: Facts) -> Facts {
+        facts.build = BuildFacts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: String::new(),
+            rustc: env!("CARGO_PKG_RUST_VERSION").to_owned(),
+            dpdk: Eal::dpdk_version().to_owned(),
+        };
+        facts.tsc = TscFacts { hertz: tsc_hz(), now: rdtsc(), unix_now: crate::daemon::unix_now() };
+        facts.config = ConfigFacts {
+            applied_at: self.applies.last_applied,
+            last_ok: self.applies.last_ok,
+            applied: self.applies.applied,
+            refused: self.applies.refused,
+            rolled_back: 0,
+        };
+        facts.ports = self.port_facts();
+        facts.pools = vec![pool_facts(&self.pool)];
+        facts.fib = self.fib_facts();
+        facts.neighbours = self.neighbour_facts();
+        facts
+    }
+
+    fn port_facts(&self) -> Vec<PortFacts> {
+        self.ports
+            .iter()
+            .filter_map(|(dev, handle)| {
+                let link = self.rtnl.link(*dev)?;
+                let info = handle.port.info();
+                let rx = QueueFacts { descriptors: handle.rx_desc, ..QueueFacts::default() };
+                Some(PortFacts {
+                    id: handle.port.id(),
+                    name: link.name().to_owned(),
+                    driver: info.driver,
+                    device: info.device,
+                    mac: link.mac().to_string(),
+                    numa_node: u32::try_from(info.numa_node).ok(),
+                    mtu: link.mtu(),
+                    admin_up: link.is_up(),
+                    link: handle.port.link(),
+                    carrier_changes: handle.carrier_changes,
+                    stats: handle.port.stats().unwrap_or_default(),
+                    rx_queues: vec![rx; usize::from(handle.rx_queues)],
+                    tx_queues: vec![QueueFacts::default(); usize::from(handle.tx_queues)],
+                })
+            })
+            .collect()
+    }
+
+    fn fib_facts(&self) -> FibFacts {
+        let stats = self.fib_stats();
+        let (mut kernel, mut fixed, mut other) = (0, 0, 0);
+        for count in self.rtnl.route_count() {
+            match (count.table, count.protocol) {
+                (Table::LOCAL, _) | (_, Protocol::KERNEL) => kernel += count.routes as u64,
+                (_, Protocol::STATIC | Protocol::BOOT) => fixed += count.routes as u64,
+                _ => other += count.routes as u64,
+            }
+        }
+        FibFacts {
+            routes: vec![("kernel", kernel), ("static", fixed), ("other", other)],
+            updates: vec![
+                ("add", self.updates.add),
+                ("replace", self.updates.replace),
+                ("delete", self.updates.delete),
+            ],
+            tbl8_groups: stats.groups_used as u64,
+            tbl8_limit: stats.groups_limit as u64,
+            memory_bytes: stats.memory_bytes as u64,
+            nexthop_groups: self.next_hop_groups() as u64,
+        }
+    }
+
+    fn neighbour_facts(&self) -> NeighbourFacts {
+        let interfaces = self.ports.keys().filter_map(|dev| Some((*dev, self.rtnl.link(*dev)?.name().to_owned())));
+        let table = self.neigh.table();
+        NeighbourFacts {
+            capacity: table.capacity() as u64,
+            // An entry is a cache line, its slots four words.
+            memory_bytes: table.capacity() as u64 * (64 + 4 * 4),
+            counters: self.neigh.counters(),
+            interfaces: NeighbourFacts::tally(interfaces, self.neigh.iter()),
+        }
+    }
+}
+
+fn pool_facts(pool: &Pool) -> PoolFacts {
+    PoolFacts {
+        name: pool.name().to_owned(),
+        socket: None,
+        capacity: u64::from(pool.capacity()),
+        in_use: u64::from(pool.in_use()),
+        alloc_failures: 0,
+        data_room: u64::from(pool.data_room()),
+    }
+}

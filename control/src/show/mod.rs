@@ -1,0 +1,22 @@
+//! What `skiff drops`, `skiff lcore` and `skiff mem` print: a text to read, or one line of JSON.
+
+mod drops;
+mod lcores;
+mod mem;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use drops::drops;
+pub use lcores::lcores;
+pub use mem::mem;
+
+/// A share in per cent, `-` of nothing.
+fn percent(part: u64, whole: u64) -> String {
+    quotient(part as f64 * 100.0, whole).map_or("-".to_owned(), |p| format!("{p:.1}%"))
+}
+
+/// `a / b`, `None` if there is no such number.
+fn quotient(a: f64, b: u64) -> Option<f64> {
+    (b > 0).then(|| a / b as f64)
+}

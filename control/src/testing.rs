@@ -1,0 +1,152 @@
+//! A router of plain memory with known numbers in it, for the tests of metrics and shows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skiff_dataplane::core::counters::Mib;
+use skiff_dataplane::core::drop_reason::{DropReason, Node};
+use skiff_dataplane::core::qsbr::Qsbr;
+use skiff_dataplane::core::shared::Shared;
+use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
+use skiff_dataplane::device::{DeviceKind, NetDevice};
+use skiff_dataplane::fib::FibWriter;
+use skiff_dataplane::neigh::cache::Counters;
+use skiff_dataplane::neigh::nud::Nud;
+use skiff_dataplane::neigh::table::NeighTable;
+use skiff_dataplane::net::IfIndex;
+use skiff_pmd::{Link, PortId, PortStats};
+
+use crate::facts::*;
+
+/// A loopback and these devices, on ports 0 and up; `lcores` workers that have done nothing.
+pub fn idle(lcores: usize, names: &[&str]) -> Arc<Shared> {
+    let device = |(port, name): (u16, &&str)| NetDevice {
+        ifindex: IfIndex(port + 2),
+        name: (*name).to_owned(),
+        kind: DeviceKind::Port(PortId(port)),
+        up: true,
+        carrier: true,
+        ..NetDevice::loopback()
+    };
+    let devices = std::iter::once(NetDevice::loopback()).chain((0..).zip(names).map(device));
+    let snapshot = Snapshot::new(7, devices, Sysctl::default(), false);
+    let qsbr = Arc::new(Qsbr::new(lcores));
+    let fib = FibWriter::new(1, Arc::clone(&qsbr)).unwrap();
+    let (neigh, _writer) = NeighTable::with_writer(16);
+    Arc::new(Shared::new(lcores, snapshot, qsbr, Arc::clone(fib.fib()), neigh, 0))
+}
+
+/// Two workers that moved 110 packets between `lan0` and `wan0`: 110 + 3 = 95 + 11 + 5 + 2 held.
+pub fn busy() -> Arc<Shared> {
+    let shared = idle(2, &["lan0", "wan0"]);
+    let (a, b, control) = (shared.cells(0), shared.cells(1), shared.control_cells());
+    a.rx.add(100);
+    a.busy_cycles.add(50_000);
+    a.idle_cycles.add(30_000);
+    a.sleep_cycles.add(20_000);
+    a.polls.add(40);
+    a.empty_polls.add(34);
+    a.interrupt_wakeups.add(3);
+    a.last_quiescent_tsc.set(1_000_000);
+    [32, 32, 32, 2, 1, 1].into_iter().for_each(|n| a.count_burst(n));
+    a.tx.add(90);
+    a.delivered.add(5);
+    a.created.add(1);
+    a.node(Node::IpForward).packets.add(90);
+    a.node(Node::IpForward).batches.add(6);
+    a.count_drop(Node::IpRcv, DropReason::IpCsum, 2, 120);
+    a.count_drop(Node::IpForward, DropReason::IpInhdr, 1, 60);
+    a.rx_queue(0, 0).packets.add(100);
+    a.tx_queue(1, 0).packets.add(90);
+    a.device(IfIndex(2)).rx_packets.add(100);
+    a.device(IfIndex(2)).rx_bytes.add(6400);
+    a.device(IfIndex(3)).tx_packets.add(90);
+    a.mib(Mib::IpForwDatagrams).add(91);
+    a.mib(Mib::IcmpOutRateLimitHost).add(4);
+    a.icmp_out(11).add(1);
+    a.icmp_out(40).add(2);
+    b.rx.add(10);
+    b.tx.add(5);
+    b.count_burst(10);
+    b.count_drop(Node::IpRcv, DropReason::IpCsum, 4, 240);
+    // A pair no stage owns up to.
+    b.count_drop(Node::Poll, DropReason::Nomem, 1, 64);
+    b.rx_queue(0, 1).packets.add(10);
+    b.device(IfIndex(2)).rx_packets.add(10);
+    b.mib(Mib::IpForwDatagrams).add(9);
+    control.created.add(2);
+    control.count_drop(Node::NeighResolve, DropReason::NeighFailed, 3, 180);
+    shared
+}
+
+/// Facts that go with [`busy`].
+pub fn facts() -> Facts {
+    let lan = InterfaceNeighbours {
+        interface: "lan0".into(),
+        entries: BTreeMap::from([(Nud::Reachable, 2), (Nud::Incomplete, 1)]),
+        hold_packets: 2,
+    };
+    Facts {
+        build: BuildFacts {
+            version: "0.1.0".into(),
+            revision: "abc".into(),
+            rustc: "1.95.0".into(),
+            dpdk: "22.11".into(),
+        },
+        start_time: 1_700_000_000.0,
+        tsc: TscFacts { hertz: 1_000_000, now: 3_000_000, unix_now: 1_700_000_100.0 },
+        config: ConfigFacts {
+            applied_at: 1_700_000_001.5,
+            last_ok: false,
+            applied: 2,
+            refused: 1,
+            rolled_back: 0,
+        },
+        features: vec![("hugepages", true), ("rx_interrupt", false)],
+        lcores: vec![LcoreFacts { cpu: Some(4), numa_node: Some(0) }, LcoreFacts::default()],
+        ports: vec![port(0, "lan0"), port(1, "wan0")],
+        pools: vec![PoolFacts {
+            name: "mbufs".into(),
+            socket: Some(0),
+            capacity: 16383,
+            in_use: 1000,
+            alloc_failures: 6,
+            data_room: 2048,
+        }],
+        fib: FibFacts {
+            routes: vec![("connected", 2), ("static", 3)],
+            updates: vec![("add", 6), ("replace", 0), ("delete", 1)],
+            tbl8_groups: 1,
+            tbl8_limit: 1024,
+            memory_bytes: 64 << 20,
+            nexthop_groups: 1,
+        },
+        neighbours: NeighbourFacts {
+            capacity: 1024,
+            memory_bytes: 80 << 10,
+            counters: Counters { res_failed: 3, unres_discards: 8, table_fulls: 9, ..Counters::default() },
+            interfaces: vec![lan],
+        },
+        memory: MemoryFacts { eal_bytes: 256 << 20, hugepages: true },
+    }
+}
+
+/// A port with two receive queues, of lcores 0 and 1, and one transmit queue of lcore 0.
+pub fn port(id: u16, name: &str) -> PortFacts {
+    let queue = |lcore, used| QueueFacts { lcore: Some(lcore), descriptors: 512, used };
+    PortFacts {
+        id: PortId(id),
+        name: name.to_owned(),
+        driver: "net_e1000_igb".into(),
+        device: format!("0000:00:0{id}.0"),
+        mac: format!("02:00:00:00:00:0{id}"),
+        numa_node: None,
+        mtu: 1500,
+        admin_up: true,
+        link: Link { up: id == 0, speed_mbps: if id == 0 { 1000 } else { u32::MAX }, full_duplex: true },
+        carrier_changes: 1,
+        stats: PortStats { ipackets: 110, ibytes: 7040, imissed: 12, ..PortStats::default() },
+        rx_queues: vec![queue(0, Some(5)), queue(1, None)],
+        tx_queues: vec![queue(0, None)],
+    }
+}

@@ -1,0 +1,79 @@
+#!/bin/bash
+# Installs the Debian packages that a group of tasks needs, and nothing if they are all there.
+#
+#   scripts/install-deps.sh [--list] [build|demo|test|bench|fuzz]      (default: build)
+#
+# --list prints what is missing and installs nothing; exit 1 if anything is.
+# Needs root or sudo only when something is missing.
+set -euo pipefail
+
+# libdpdk-dev depends on every driver, and on the -dev packages of every library a static link asks for.
+build=(gcc libc6-dev make pkg-config libclang-dev libdpdk-dev)
+# What `skiff demo` builds its two hosts with.
+demo=(iproute2 iputils-ping iperf3 ethtool)
+# Peers and referees of the black-box tests. dpdk-dev has testpmd, prometheus has promtool.
+test=(dpdk-dev nftables traceroute tcpdump python3-scapy curl prometheus util-linux procps)
+bench=(dpdk-dev python3-minimal util-linux)
+
+list_only=
+if [ "${1:-}" = --list ]; then
+    list_only=1
+    shift
+fi
+group=${1:-build}
+case $group in
+build) wanted=("${build[@]}") ;;
+demo) wanted=("${build[@]}" "${demo[@]}") ;;
+test) wanted=("${build[@]}" "${demo[@]}" "${test[@]}") ;;
+bench) wanted=("${build[@]}" "${bench[@]}") ;;
+fuzz) wanted=("${build[@]}" g++) ;;
+*)
+    echo "usage: ${0##*/} [--list] [build|demo|test|bench|fuzz]" >&2
+    exit 2
+    ;;
+esac
+
+is_installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+missing=()
+for package in "${wanted[@]}"; do
+    is_installed "$package" || missing+=("$package")
+done
+
+if [ ${#missing[@]} = 0 ]; then
+    exit 0
+fi
+if [ -n "$list_only" ]; then
+    printf '%s\n' "${missing[@]}"
+    exit 1
+fi
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "${0##*/}: these packages are missing, and installing them needs root or sudo: ${missing[*]}" >&2
+        exit 1
+    fi
+    as_root=(sudo)
+fi
+# env, because sudo drops the environment.
+apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -q)
+
+# A daemon that arrives with a package (prometheus) must not be started: the policy file tells dpkg so, for
+# as long as this script runs.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap '"${as_root[@]}" rm -f $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $policy >/dev/null
+    "${as_root[@]}" chmod 755 $policy
+fi
+
+echo "installing: ${missing[*]}"
+"${apt[@]}" update
+"${apt[@]}" install -y --no-install-recommends "${missing[@]}"
+# Nor at the next boot: the tests want promtool, not a server.
+if command -v systemctl >/dev/null && [[ " ${missing[*]} " == *" prometheus "* ]]; then
+    "${as_root[@]}" systemctl disable prometheus >/dev/null 2>&1 || true
+fi

@@ -1,0 +1,41 @@
+//! The harness of the black-box tests: hosts in network namespaces, the built `skiff` between them, and real
+//! peers (ping, iperf3, traceroute, dpdk-testpmd, promtool) as referees.
+//!
+//! A test reads as a user would work: it sets up hosts, starts the router with a configuration, types commands,
+//! sends traffic and looks at what arrived. Everything a test makes has a name of its own and is gone when the
+//! test ends, also when it panics.
+
+mod command;
+mod frames;
+mod lab;
+mod metrics;
+mod netns;
+mod peers;
+mod skiff;
+mod tempdir;
+mod testpmd;
+
+pub use command::{Outcome, run};
+pub use frames::{Frame, RawSocket, Rng, random_frame, udp_frame};
+pub use lab::{A_ADDR, B_ADDR, LAN_ADDR, Lab, METRICS_ADDR, WAN_ADDR};
+pub use metrics::{Ledger, Metrics, http_get};
+pub use netns::{Netns, need_root, veth};
+pub use peers::{IperfReport, PingReport, iperf3, ping, promtool_check_metrics, traceroute, transfer};
+pub use skiff::{Skiff, Stopped, skiff_binary, skiff_binary_for_anybody};
+pub use tempdir::TempDir;
+pub use testpmd::{PortStats, Testpmd};
+
+use std::time::{Duration, Instant};
+
+/// Asks `ready` again and again until it holds.
+///
+/// # Panics
+/// If it does not within `limit`, saying `what` was waited for.
+#[track_caller]
+pub fn eventually(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !ready() {
+        assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
