@@ -120,7 +120,7 @@ impl Rtnl {
         let local_kept = keepers(link, src).any(|(a, _)| a.local.addr() == addr.local.addr());
         let broadcast_kept = |broadcast: Ipv4Addr| {
             keepers(link, src).any(|(a, primary)| {
-                a.broadcast == Some(broadcast) || primary && a.subnet_broadcast() == Some(broadcast)
+                a.broadcast == Some(broadcast) || primary && a.claims_broadcast(broadcast)
             })
         };
         let subnet = addr.has_subnet() && !addr.secondary;
@@ -137,7 +137,7 @@ impl Rtnl {
             return;
         }
         self.magic_del(dev, RouteType::Local, addr.local.addr().into(), src, effects);
-        if self.routes.address_type(addr.local.addr(), Some(dev)) != RouteType::Local {
+        if self.routes.address_type(addr.local.addr()) != RouteType::Local {
             self.routes.source_gone(addr.local.addr(), effects);
         }
     }

@@ -242,9 +242,9 @@ fn initial_flags(hop: &Hop, info: &Info, links: &Links) -> RouteFlags {
     if carrier || info.scope == Scope::HOST { RouteFlags::empty() } else { RouteFlags::LINKDOWN }
 }
 
-/// The source address whose loss flushes the route: only of routes in the main table, and of none that only reject.
+/// The source address whose loss flushes the route: only of routes in the main table.
 fn flushable_source(info: &Info) -> Option<Ipv4Addr> {
-    info.prefsrc.filter(|_| info.table == Table::MAIN && !info.kind.is_reject())
+    info.prefsrc.filter(|_| info.table == Table::MAIN)
 }
 
 fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<InfoId>>, key: K, id: InfoId) {
