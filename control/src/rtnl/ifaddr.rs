@@ -124,9 +124,10 @@ impl Rtnl {
             })
         };
         let subnet = addr.has_subnet() && !addr.secondary;
-        let own = addr.subnet_broadcast().filter(|_| subnet);
-        let lost: Vec<_> =
-            addr.broadcast.into_iter().chain(own).filter(|broadcast| !broadcast_kept(*broadcast)).collect();
+        // The kernel makes no route for the all-zeros broadcast by itself, but takes away one that `brd -` made.
+        let own = addr.subnet_broadcast().filter(|_| subnet).map(|ones| [ones, addr.local.network()]);
+        let mut lost: Vec<_> = addr.broadcast.into_iter().chain(own.into_iter().flatten()).collect();
+        lost.retain(|broadcast| !broadcast_kept(*broadcast));
         if subnet {
             self.magic_del(dev, subnet_kind, addr.local.trunc(), src, effects);
         }

@@ -257,7 +257,7 @@ fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<InfoId>>, key
 }
 
 /// What a record means to the forwarding table, and whether a source was borrowed from another device.
-fn forwarding(slot: &Slot, links: &Links) -> (FibRoute, bool) {
+pub(super) fn forwarding(slot: &Slot, links: &Links) -> (FibRoute, bool) {
     let info = &slot.info;
     let mut borrowed = false;
     let hops: Arc<[FibHop]> = slot

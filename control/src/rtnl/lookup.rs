@@ -77,6 +77,7 @@ impl Routes {
         if addr.is_multicast() {
             return RouteType::Multicast;
         }
-        self.lookup(Question::about(addr)).map_or(RouteType::Unicast, |found| self.infos.get(found.id).info.kind)
+        self.lookup(Question::about(addr))
+            .map_or(RouteType::Unicast, |found| self.infos.get(found.id).info.kind)
     }
 }
