@@ -90,6 +90,22 @@ pub struct ShowArgs {
 pub enum Bench {
     /// IPv4 forwarding on one lcore: cycles a packet beyond the generator
     Forward(BenchForward),
+    /// A million routes loaded and changed at random while one lcore forwards; fails if a packet is lost
+    Routes(BenchRoutes),
+}
+
+/// `skiff bench routes`
+#[derive(Clone, Debug, Args)]
+pub struct BenchRoutes {
+    /// Changes to make
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    pub updates: usize,
+    /// CPU of the lcore that forwards
+    #[arg(long, value_name = "CPU")]
+    pub cpu: Option<u16>,
+    /// JSON
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// `skiff bench forward`

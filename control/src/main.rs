@@ -3,21 +3,31 @@
 use std::process::ExitCode;
 
 use skiff_control::cli::{self, Bench, Cli, Command, Config, Exit};
-use skiff_control::{bench, config};
+use skiff_control::{bench, config, daemon};
 
 fn main() -> ExitCode {
     let cli = match Cli::parse_args(std::env::args_os()) {
         Ok(cli) => cli,
         Err(reply) => return cli::print(&reply),
     };
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("SKIFF_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
     if let Some(reply) = cli::ask(&cli) {
         return cli::print(&reply);
     }
     match &cli.command {
+        Command::Run(run) => daemon::run(run, &cli.socket),
         Command::Config(Config::Check { file }) => {
             config::check(file, &mut std::io::stdout(), &mut std::io::stderr())
         }
         Command::Bench(Bench::Forward(args)) => bench::main(args),
-        _ => Exit::Usage.into(),
+        Command::Bench(Bench::Routes(args)) => bench::routes(args),
+        Command::Demo => Exit::Usage.into(),
+        // The daemon answers these; see above.
+        Command::Ip { .. } | Command::Drops(_) | Command::Lcore(_) | Command::Mem(_) | Command::Metrics => {
+            Exit::Unreachable.into()
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, c_string, why, why_rte_errno};
-use crate::{lcore, log, pkt, pool, port};
+use crate::{lcore, log, pkt, port};
 
 mod hugepages;
 
@@ -45,7 +45,13 @@ pub struct EalConfig {
     pub extra_args: Vec<String>,
 }
 
-/// Proof that EAL is up. The last of this, the pools, ports and rings to be dropped cleans EAL up.
+/// Proof that EAL is up. When the last of this and the pools, ports and rings is dropped, every device is
+/// closed and EAL counts as down.
+///
+/// DPDK's memory stays mapped until the process ends, so a packet that is still out there does no harm.
+/// (`rte_eal_cleanup` would unmap it, and leave running an interrupt thread that looks at handles in it:
+/// with net_memif that ends in a segmentation fault more often than not. It has nothing else to do here:
+/// the devices are closed, and neither kind of memory leaves files behind.)
 pub struct Eal(Arc<EalToken>);
 
 impl Eal {
@@ -154,14 +160,7 @@ impl Drop for EalToken {
     fn drop(&mut self) {
         let _control = control();
         UP.store(false, Ordering::Release);
-        // Packets do not hold the token. Where one is still out there its memory must stay; the process
-        // is ending anyway.
-        if let Some(pool) = pool::first_incomplete() {
-            tracing::warn!("packets of pool {pool} are still in use: DPDK's memory is left in place");
-            return;
-        }
-        // SAFETY: no pool, port, ring or packet is left, so nothing refers to DPDK's memory.
-        unsafe { dpdk_sys::rte_eal_cleanup() };
+        port::close_all();
     }
 }
 

@@ -111,14 +111,18 @@ impl Error {
 
 /// The text of a positive error number, with what DPDK logged since [`log::forget`].
 pub(crate) fn why(errno: i32) -> String {
+    match log::last_errors() {
+        log if log.is_empty() => errno_text(errno),
+        log => format!("{} ({log})", errno_text(errno)),
+    }
+}
+
+/// The text of a positive error number.
+pub(crate) fn errno_text(errno: i32) -> String {
     // SAFETY: any number will do; the answer is a NUL-terminated string of this thread, or a constant.
     let text = unsafe { dpdk_sys::rte_strerror(errno) };
     // SAFETY: `text` is NUL-terminated, and this thread does not ask again before it is copied.
-    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
-    match log::last_errors() {
-        log if log.is_empty() => text.into_owned(),
-        log => format!("{text} ({log})"),
-    }
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
 /// The same for the calling thread's `rte_errno`.

@@ -39,18 +39,25 @@ impl EpollSet {
     /// [`Error::Port`] if the driver has no receive interrupts or the queue is in a set already.
     pub fn add(&mut self, queue: &RxQueue) -> Result<(), Error> {
         let (port, id) = queue.parts();
-        self.control(port.id(), id, libc::EPOLL_CTL_ADD).map_err(|errno| Error::Port {
+        let mut waited_for = port.waited_for();
+        let result = match waited_for.contains(&id) {
+            true => Err(libc::EEXIST),
+            false => self.control(port.id(), id, libc::EPOLL_CTL_ADD),
+        };
+        result.map_err(|errno| Error::Port {
             name: port.name().into(),
             what: "wait for receive interrupts",
             errno,
             why: why(errno),
         })?;
+        waited_for.push(id);
         self.queues.push((port.clone(), id));
         Ok(())
     }
 
-    /// Sleeps until a queue has packets or the time is over, and returns how many queues have. Rounded up
-    /// to whole milliseconds.
+    /// Sleeps until a queue has packets or the time is over, and returns how many queues woke it. Rounded
+    /// up to whole milliseconds. Poll for a while before sleeping again: a packet wakes once, and some
+    /// drivers (net_tap) hand it out a moment later.
     pub fn wait(&mut self, timeout: Duration) -> usize {
         let mut events = [dpdk_sys::rte_epoll_event::default(); EVENTS];
         let ms = timeout.as_micros().div_ceil(1000).min(i32::MAX as u128) as i32;
@@ -79,6 +86,7 @@ impl Drop for EpollSet {
         for (port, queue) in &self.queues {
             // A queue whose descriptor is gone already needs no removal.
             let _ = self.control(port.id(), *queue, libc::EPOLL_CTL_DEL);
+            port.waited_for().retain(|id| id != queue);
         }
     }
 }

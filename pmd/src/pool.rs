@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use dpdk_sys::rte_mempool;
 
@@ -31,7 +31,7 @@ pub struct PoolConfig<'a> {
     pub socket: Option<u32>,
 }
 
-/// A packet pool: a handle, cheap to clone. Its memory stays until EAL is cleaned up.
+/// A packet pool: a handle, cheap to clone. Its memory stays until the process ends.
 #[derive(Clone)]
 pub struct Pool {
     raw: NonNull<rte_mempool>,
@@ -65,7 +65,6 @@ impl Pool {
             dpdk_sys::rte_pktmbuf_pool_create(name.as_ptr(), cfg.mbufs, cache, PRIV_SIZE as u16, room, socket)
         };
         let raw = NonNull::new(raw).ok_or_else(|| refuse(why_rte_errno()))?;
-        pools().push(PoolAddress(raw));
         Ok(Pool { raw, data_room: cfg.data_room, _eal: eal.token() })
     }
 
@@ -104,7 +103,8 @@ impl Pool {
 
     /// Packets in the pool and its caches now. Walks all caches.
     pub fn available(&self) -> u32 {
-        available(self.raw)
+        // SAFETY: the handle keeps the pool alive.
+        unsafe { dpdk_sys::rte_mempool_avail_count(self.raw.as_ptr()) }
     }
 
     /// Packets out of the pool now.
@@ -114,7 +114,8 @@ impl Pool {
 
     /// The pool's name.
     pub fn name(&self) -> &str {
-        name(self.mempool())
+        // SAFETY: DPDK terminates the name within its array.
+        unsafe { CStr::from_ptr(self.mempool().name.as_ptr()) }.to_str().unwrap_or_default()
     }
 
     /// Bytes of data a packet has room for, behind the headroom.
@@ -151,34 +152,3 @@ impl fmt::Debug for Pool {
 }
 
 const SOCKET_ID_ANY: i32 = -1;
-
-/// Every pool made, for the question at the end whether all packets came home.
-static POOLS: Mutex<Vec<PoolAddress>> = Mutex::new(Vec::new());
-
-struct PoolAddress(NonNull<rte_mempool>);
-
-// SAFETY: an address; what it is used for is safe on any thread, as with `Pool`.
-unsafe impl Send for PoolAddress {}
-
-fn pools() -> MutexGuard<'static, Vec<PoolAddress>> {
-    POOLS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The name of a pool that misses packets. Pools are never freed before EAL is cleaned up.
-pub(crate) fn first_incomplete() -> Option<String> {
-    pools().iter().find_map(|pool| {
-        // SAFETY: asked by the last holder of the EAL token, before the pools' memory goes.
-        let mempool = unsafe { pool.0.as_ref() };
-        (available(pool.0) < mempool.size).then(|| name(mempool).to_owned())
-    })
-}
-
-fn available(pool: NonNull<rte_mempool>) -> u32 {
-    // SAFETY: the pool is live.
-    unsafe { dpdk_sys::rte_mempool_avail_count(pool.as_ptr()) }
-}
-
-fn name(mempool: &rte_mempool) -> &str {
-    // SAFETY: DPDK terminates the name within its array.
-    unsafe { CStr::from_ptr(mempool.name.as_ptr()) }.to_str().unwrap_or_default()
-}

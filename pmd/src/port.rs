@@ -5,6 +5,7 @@
 //! queues back (dropped) and [`Port::start`] hands out new ones.
 
 use std::ffi::{CStr, c_char};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::eal::{self, Eal, EalToken};
@@ -13,6 +14,7 @@ use crate::log;
 use crate::pool::Pool;
 
 mod info;
+mod kernel_if;
 mod open;
 mod queue;
 
@@ -42,7 +44,7 @@ impl Port {
     ///
     /// # Errors
     /// [`Error::NoSuchPort`], [`Error::PortInUse`], or [`Error::Port`] with the operation the driver
-    /// refused. An MTU or MAC address asked for and not taken is such an error, unless it was in force
+    /// refused; the port can then be opened again, with another configuration. An MTU or MAC address asked for and not taken is such an error, unless it was in force
     /// already.
     pub fn open(
         eal: &Eal,
@@ -52,7 +54,8 @@ impl Port {
         pool: &Pool,
     ) -> Result<(Port, Vec<RxQueue>, Vec<TxQueue>), Error> {
         let inner = Arc::new(PortInner::claim(eal, id, name, pool)?);
-        let setup = open::set_up(&inner, cfg, pool)?;
+        let setup =
+            open::set_up(&inner, cfg, pool).inspect_err(|_| inner.retry.store(true, Ordering::Relaxed))?;
         let (rx, tx) = queue::hand_out(&inner, &setup);
         Ok((Port { inner, setup }, rx, tx))
     }
@@ -91,15 +94,14 @@ impl Port {
         open::mtu(&self.inner)
     }
 
-    /// Changes the MTU. Some drivers allow it only while the port is stopped.
+    /// Changes the MTU. Some drivers allow it only while the port is stopped. net_af_packet carries any
+    /// size that fits its ring slots, but DPDK takes it for one that ends at 1500: there the MTU of the
+    /// kernel's interface is what counts, and is set.
     ///
     /// # Errors
     /// [`Error::Port`].
     pub fn set_mtu(&self, mtu: u16) -> Result<(), Error> {
-        self.inner.control("set the MTU", |id| {
-            // SAFETY: the port exists.
-            unsafe { dpdk_sys::rte_eth_dev_set_mtu(id, mtu) }
-        })
+        self.inner.set_mtu(mtu)
     }
 
     /// Receives frames for every address, or only for its own. A driver without the operation receives
@@ -196,13 +198,19 @@ impl Port {
     }
 }
 
-/// The device, stopped and closed when dropped.
+/// The device, stopped and closed when dropped. Closed for good: to use it again it must be attached again.
 #[derive(Debug)]
 pub(crate) struct PortInner {
     id: u16,
     name: String,
     /// The driver takes packets from it until the device is closed.
     _pool: Pool,
+    /// The MTU where the kernel's interface decides it, else 0.
+    kernel_mtu: AtomicU16,
+    /// The receive queues that are in an epoll set: DPDK ignores a second one without a word.
+    waited_for: Mutex<Vec<u16>>,
+    /// Opening it failed: the device stays, stopped, for another try.
+    retry: AtomicBool,
     _eal: Arc<EalToken>,
 }
 
@@ -219,7 +227,16 @@ impl PortInner {
             return Err(Error::PortInUse { name: name.into(), id });
         }
         open.push(id);
-        Ok(PortInner { id, name: name.into(), _pool: pool.clone(), _eal: eal.token() })
+        let name = name.into();
+        Ok(PortInner {
+            id,
+            name,
+            _pool: pool.clone(),
+            kernel_mtu: AtomicU16::new(0),
+            waited_for: Mutex::new(Vec::new()),
+            retry: AtomicBool::new(false),
+            _eal: eal.token(),
+        })
     }
 
     pub(crate) fn id(&self) -> u16 {
@@ -228,6 +245,11 @@ impl PortInner {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The receive queues that are in an epoll set.
+    pub(crate) fn waited_for(&self) -> MutexGuard<'_, Vec<u16>> {
+        self.waited_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a control operation alone; the driver's answer is 0 or a negative error number.
@@ -244,6 +266,20 @@ impl PortInner {
     fn refused(&self, what: &'static str, ret: i32) -> Error {
         let errno = ret.saturating_neg();
         Error::Port { name: self.name.clone(), what, errno, why: why(errno) }
+    }
+
+    fn set_mtu(&self, mtu: u16) -> Result<(), Error> {
+        let result = self.control("set the MTU", |id| {
+            // SAFETY: the port exists.
+            unsafe { dpdk_sys::rte_eth_dev_set_mtu(id, mtu) }
+        });
+        let kernels = match result {
+            Ok(()) => 0,
+            Err(_) if kernel_if::set_mtu(self.id, mtu) => mtu,
+            refused => return refused,
+        };
+        self.kernel_mtu.store(kernels, Ordering::Relaxed);
+        Ok(())
     }
 
     fn set_promiscuous(&self, on: bool) -> Result<(), Error> {
@@ -263,8 +299,10 @@ impl Drop for PortInner {
         let _control = eal::control();
         // SAFETY: the last holder: no queue can be polled any more. Stopping twice does nothing.
         unsafe { dpdk_sys::rte_eth_dev_stop(self.id) };
-        // SAFETY: as above; the number is not used again.
-        unsafe { dpdk_sys::rte_eth_dev_close(self.id) };
+        if !self.retry.load(Ordering::Relaxed) {
+            // SAFETY: as above; the number is not used again.
+            unsafe { dpdk_sys::rte_eth_dev_close(self.id) };
+        }
         open_ports().retain(|&id| id != self.id);
     }
 }
@@ -296,6 +334,14 @@ pub(crate) fn existing() -> impl Iterator<Item = u16> {
         u16::try_from(found).ok().filter(|&id| u32::from(id) < dpdk_sys::SKIFF_MAX_ETHPORTS)
     };
     std::iter::successors(next(0), move |&id| next(id + 1))
+}
+
+/// Closes the ports nobody opened, when EAL ends.
+pub(crate) fn close_all() {
+    for id in existing() {
+        // SAFETY: no Port holds it, so nobody can poll it.
+        unsafe { dpdk_sys::rte_eth_dev_close(id) };
+    }
 }
 
 /// The device's name on its bus.

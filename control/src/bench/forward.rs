@@ -16,16 +16,16 @@ use skiff_dataplane::core::shared::Shared;
 use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
 use skiff_dataplane::core::xmit::{TxPath, TxTable};
 use skiff_dataplane::device::{DeviceConf, DeviceKind, InterfaceAddress, NetDevice};
-use skiff_dataplane::fib::FibWriter;
 use skiff_dataplane::fib::next_hop::{NextHopSpec, NextHopWriter};
+use skiff_dataplane::fib::{FibWriter, NextHopId};
 use skiff_dataplane::neigh::cache::{GcParams, NeighCache, SetMode};
 use skiff_dataplane::neigh::nud::{NeighParams, Nud};
 use skiff_dataplane::net::{IfIndex, MacAddr};
 use skiff_dataplane::skb::{Skb, SkbList};
 use skiff_dataplane::time::Instant;
 use skiff_pmd::{
-    Eal, EalConfig, Hugepages, Pool, PoolConfig, Port, PortConfig, PortId, RxQueue, TxQueue, pin_current_thread,
-    rdtsc, thread_cpu_time_ns, tsc_hz,
+    Eal, EalConfig, Hugepages, Pool, PoolConfig, Port, PortConfig, PortId, RxQueue, TxQueue,
+    pin_current_thread, rdtsc, thread_cpu_time_ns, tsc_hz,
 };
 
 use super::traffic::{Case, ROUTER_MAC, write_pcap};
@@ -113,7 +113,7 @@ pub fn run(options: &Options) -> Result<Report> {
         None => std::env::temp_dir().join(format!("skiff-bench-{}.pcap", std::process::id())),
     };
     write_pcap(&pcap, &destinations).with_context(|| format!("cannot write {}", pcap.display()))?;
-    let started = start(options, &pcap, destinations.len());
+    let started = start(options.cpu, &pcap, destinations.len());
     if options.pcap.is_none() {
         let _ = std::fs::remove_file(&pcap);
     }
@@ -128,16 +128,18 @@ pub fn run(options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-struct Bench {
-    worker: Worker,
-    shared: Arc<Shared>,
-    fib: FibWriter,
+/// One lcore between two ports, and the tables it forwards by.
+pub(super) struct Bench {
+    pub(super) worker: Worker,
+    pub(super) shared: Arc<Shared>,
+    pub(super) fib: FibWriter,
     hops: NextHopWriter,
     neigh: NeighCache<Skb>,
     _ports: Vec<Port>,
 }
 
-fn start(options: &Options, pcap: &std::path::Path, frames: usize) -> Result<(Eal, Bench)> {
+/// Brings up EAL with a generator that plays `pcap` and a port that swallows.
+pub(super) fn start(cpu: Option<u16>, pcap: &std::path::Path, frames: usize) -> Result<(Eal, Bench)> {
     let mbufs = (frames.next_power_of_two() as u32 * 2).max(16_384);
     let eal = Eal::init(EalConfig {
         program: "skiff-bench".to_owned(),
@@ -149,7 +151,7 @@ fn start(options: &Options, pcap: &std::path::Path, frames: usize) -> Result<(Ea
         file_prefix: format!("skiff-bench-{}", std::process::id()),
         extra_args: Vec::new(),
     })?;
-    if let Some(cpu) = options.cpu {
+    if let Some(cpu) = cpu {
         pin_current_thread(cpu)?;
     }
     let pool = Pool::create(
@@ -195,6 +197,15 @@ impl Bench {
     }
 
     fn load(&mut self, routes: &[ipnet::Ipv4Net]) -> Result<()> {
+        let hops = self.next_hops()?;
+        for (i, net) in routes.iter().enumerate() {
+            self.fib.add(*net, hops[i % hops.len()])?;
+        }
+        Ok(())
+    }
+
+    /// Next hops by gateways whose addresses are known.
+    pub(super) fn next_hops(&mut self) -> Result<Vec<NextHopId>> {
         let mut ids = Vec::new();
         for i in 0..GATEWAYS {
             let (gateway, mac) = (0x0a00_0102 + i, MacAddr([2, 0xbb, 0, 0, 0, i as u8]));
@@ -203,14 +214,15 @@ impl Bench {
                 .neigh
                 .set(OUT, gateway, Some(mac), Nud::Permanent, SetMode::Add, Instant::ZERO, &mut actions)
                 .map_err(|error| anyhow::anyhow!("neighbour: {error}"))?;
-            let spec =
-                NextHopSpec::Unicast { oif: OUT, gateway: Some((gateway, id)), mtu: 1500, prefsrc: 0x0a00_0101 };
+            let spec = NextHopSpec::Unicast {
+                oif: OUT,
+                gateway: Some((gateway, id)),
+                mtu: 1500,
+                prefsrc: 0x0a00_0101,
+            };
             ids.push(self.hops.acquire(&spec, &self.shared.qsbr)?.0);
         }
-        for (i, net) in routes.iter().enumerate() {
-            self.fib.add(*net, ids[i % ids.len()])?;
-        }
-        Ok(())
+        Ok(ids)
     }
 
     fn measure(&mut self, options: &Options) -> Report {

@@ -1,5 +1,6 @@
 //! `skiff bench`: what the journey costs on this machine, in cycles a packet.
 
+mod churn;
 mod forward;
 mod traffic;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 pub use forward::{Options, Report, run};
 pub use traffic::Case;
 
-use crate::cli::{BenchForward, Exit, error_line};
+use crate::cli::{BenchForward, BenchRoutes, Exit, error_line};
 
 /// Length of one measurement; rounds alternate generator and forwarding.
 const SLICE: Duration = Duration::from_millis(100);
@@ -30,6 +31,33 @@ pub fn main(args: &BenchForward) -> ExitCode {
             Exit::Failed.into()
         }
     }
+}
+
+/// `skiff bench routes`.
+pub fn routes(args: &BenchRoutes) -> ExitCode {
+    let report = match churn::run(args.updates, args.cpu) {
+        Ok(report) => report,
+        Err(error) => {
+            eprint!("{}", error_line("bench routes", format!("{error:#}")));
+            return Exit::Failed.into();
+        }
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&report).unwrap_or_default());
+    } else {
+        println!(
+            "{} routes loaded in {:.2} s ({} MiB); {} random updates at {:.2} us each while {} packets were forwarded, \
+             {} lost",
+            report.routes,
+            report.load_seconds,
+            report.memory_bytes >> 20,
+            report.updates,
+            report.microseconds_per_update,
+            report.forwarded,
+            report.lost,
+        );
+    }
+    if report.lost == 0 { Exit::Ok.into() } else { Exit::Failed.into() }
 }
 
 fn every_case(args: &BenchForward) -> ExitCode {

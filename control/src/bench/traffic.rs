@@ -58,7 +58,7 @@ impl Case {
     /// The routing table: distinct prefixes with the lengths of the Internet's (mostly /24) where there are many.
     pub fn routes(self) -> Vec<Ipv4Net> {
         let (_, count) = self.sizes();
-        let mut rng = Rng(0x5eed_0001);
+        let mut rng = Rng::new(0x5eed_0001);
         let mut seen = HashSet::with_capacity(count);
         let mut routes = Vec::with_capacity(count);
         while routes.len() < count {
@@ -76,10 +76,14 @@ impl Case {
     /// A destination for each flow, spread over the routes.
     pub fn destinations(self, routes: &[Ipv4Net]) -> Vec<u32> {
         let (flows, _) = self.sizes();
-        let mut rng = Rng(0x5eed_0002);
+        let mut rng = Rng::new(0x5eed_0002);
         (0..flows)
             .map(|i| {
-                let net = if routes.len() <= flows { routes[i % routes.len()] } else { routes[rng.below(routes.len())] };
+                let net = if routes.len() <= flows {
+                    routes[i % routes.len()]
+                } else {
+                    routes[rng.below(routes.len())]
+                };
                 let host = u64::from(u32::MAX) >> net.prefix_len();
                 net.network().to_bits() | (rng.next() & host) as u32
             })
@@ -106,7 +110,8 @@ pub fn write_pcap(path: &Path, destinations: &[u32]) -> io::Result<()> {
 fn frame(dst: u32, flow: usize) -> [u8; FRAME] {
     let mut frame = [0u8; FRAME];
     let (ethernet, rest) = frame.split_at_mut(eth::HEADER_LEN);
-    if let (Some(header), Some((ip, udp))) = (ethernet.first_chunk_mut(), rest.split_first_chunk_mut::<20>()) {
+    if let (Some(header), Some((ip, udp))) = (ethernet.first_chunk_mut(), rest.split_first_chunk_mut::<20>())
+    {
         eth::emit(header, ROUTER_MAC, SENDER_MAC, ETH_P_IP);
         let fields = Ipv4Fields {
             tos: 0,
@@ -154,9 +159,13 @@ fn public_address(rng: &mut Rng) -> u32 {
 }
 
 /// xorshift64*.
-struct Rng(u64);
+pub(super) struct Rng(u64);
 
 impl Rng {
+    pub(super) fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -164,7 +173,7 @@ impl Rng {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 }
@@ -179,7 +188,12 @@ mod tests {
         assert_eq!(routes.len(), 10_000);
         let destinations = Case::Flows65k.destinations(&routes);
         assert_eq!(destinations.len(), 65_535);
-        assert!(destinations.iter().zip(routes.iter().cycle()).all(|(d, r)| r.contains(&std::net::Ipv4Addr::from_bits(*d))));
+        assert!(
+            destinations
+                .iter()
+                .zip(routes.iter().cycle())
+                .all(|(d, r)| r.contains(&std::net::Ipv4Addr::from_bits(*d)))
+        );
         assert_eq!(destinations, Case::Flows65k.destinations(&Case::Flows65k.routes()));
     }
 }

@@ -50,7 +50,8 @@ pub fn open_all(
     for device in config.eal_devices() {
         let Some(interface) = config.interface(&device.interface) else { continue };
         let at = interface.port().map_or(interface.name.pos, |port| port.device.pos);
-        let complain = |text: String| config.diagnostic(at, format!("interface \"{}\": {text}", device.interface));
+        let complain =
+            |text: String| config.diagnostic(at, format!("interface \"{}\": {text}", device.interface));
         let id = *by_name.get(&device.name).ok_or_else(|| complain(missing(&device)))?;
         if usize::from(id) >= MAX_PORTS {
             return Err(complain(format!("more than {MAX_PORTS} ports")));
@@ -64,7 +65,7 @@ pub fn open_all(
             tx_queues: tx.len() as u16,
             rx_desc: info.rx_desc,
             carrier_changes: 0,
-            netdev: device.netdev(),
+            netdev: netdev(&device.devargs),
             port,
         };
         for queue in rx {
@@ -75,6 +76,14 @@ pub fn open_all(
         opened.push(Opened { interface: device.interface.clone(), handle });
     }
     Ok((opened, shares))
+}
+
+/// The kernel interface under a device whose driver rides on one and cannot see its link.
+fn netdev(devargs: &str) -> Option<String> {
+    let (driver, args) = devargs.split_once(',')?;
+    let rides = driver.starts_with("net_af_packet") || driver.starts_with("net_af_xdp");
+    let iface = args.split(',').find_map(|arg| arg.strip_prefix("iface="))?;
+    rides.then(|| iface.to_owned())
 }
 
 fn missing(device: &EalDevice) -> String {
@@ -91,7 +100,10 @@ fn port_config(interface: &Interface, workers: usize, interrupts: bool) -> PortC
     let port = interface.port();
     PortConfig {
         rx_queues: port.map_or(1, |p| p.rx_queues.value).min(MAX_QUEUES as u16),
-        tx_queues: port.and_then(|p| p.tx_queues.as_ref()).map_or(workers as u16, |q| q.value).min(MAX_QUEUES as u16),
+        tx_queues: port
+            .and_then(|p| p.tx_queues.as_ref())
+            .map_or(workers as u16, |q| q.value)
+            .min(MAX_QUEUES as u16),
         rx_desc: port.map_or(512, |p| p.rx_desc.value),
         tx_desc: port.map_or(512, |p| p.tx_desc.value),
         mtu: interface.mtu.as_ref().map(|mtu| mtu.value),

@@ -94,16 +94,22 @@ impl Router {
             .interfaces
             .iter()
             .filter(|interface| !known(interface))
-            .map(|i| config.diagnostic(i.name.pos, format!("interface \"{}\" is new: restart to open its port", i.name.value)))
+            .map(|i| {
+                config.diagnostic(
+                    i.name.pos,
+                    format!("interface \"{}\" is new: restart to open its port", i.name.value),
+                )
+            })
             .collect();
         let Some(old) = &self.config else { return faults };
         for interface in &old.interfaces {
             let name = &interface.name.value;
             match config.interface(name) {
                 Some(new) if new.kind == interface.kind => {}
-                Some(new) => faults.push(
-                    config.diagnostic(new.name.pos, format!("interface \"{name}\" has another port: restart to change it")),
-                ),
+                Some(new) => faults.push(config.diagnostic(
+                    new.name.pos,
+                    format!("interface \"{name}\" has another port: restart to change it"),
+                )),
                 None => faults.push(config.diagnostic(
                     Pos { line: 1, col: 1 },
                     format!("interface \"{name}\" is gone: restart to close its port"),

@@ -10,8 +10,8 @@ use super::{Router, bits, neigh_use};
 use crate::api::Reply;
 use crate::cli::Exit;
 use crate::ip::{
-    self, AddrFilter, Command, LinkAddrs, LinkFilter, LinkRow, LinkSet, LinkStats, NeighFilter, NeighRow, NeighSpec,
-    NeighVerb, NudState, Options, Refusal, RouteFilter, RxStats, TxStats,
+    self, AddrFilter, Command, LinkAddrs, LinkFilter, LinkRow, LinkSet, LinkStats, NeighFilter, NeighRow,
+    NeighSpec, NeighVerb, NudState, Options, Refusal, RouteFilter, RxStats, TxStats,
 };
 use crate::rtnl::{DriverOp, Effects};
 
@@ -96,11 +96,15 @@ impl Router {
                 DriverOp::SetUp(dev, up) => (dev, self.port(dev).map(|port| port.set_link(up))),
                 DriverOp::SetMtu(dev, mtu) => {
                     let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-                    (dev, self.port(dev).map(|port| if port.mtu() == mtu { Ok(()) } else { port.set_mtu(mtu) }))
+                    (
+                        dev,
+                        self.port(dev).map(|port| if port.mtu() == mtu { Ok(()) } else { port.set_mtu(mtu) }),
+                    )
                 }
-                DriverOp::SetMac(dev, mac) => {
-                    (dev, self.port(dev).map(|port| if port.mac() == mac.0 { Ok(()) } else { port.set_mac(mac.0) }))
-                }
+                DriverOp::SetMac(dev, mac) => (
+                    dev,
+                    self.port(dev).map(|port| if port.mac() == mac.0 { Ok(()) } else { port.set_mac(mac.0) }),
+                ),
                 DriverOp::SetPromisc(dev, on) => (dev, self.port(dev).map(|port| port.set_promiscuous(on))),
             };
             let name = self.rtnl.link(dev).map_or("?", |link| link.name());

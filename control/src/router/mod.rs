@@ -254,7 +254,7 @@ impl Router {
     fn tell_neighbours(&mut self, dev: IfIndex) {
         let Some(mac) = self.rtnl.link(dev).map(|link| link.mac()) else { return };
         if self.device_macs.insert(dev, mac) != Some(mac) {
-            let params = self.neigh.params(dev).copied().unwrap_or_default();
+            let params = self.neigh.params(dev).cloned().unwrap_or_default();
             self.neigh.set_device(dev, mac, dev == IfIndex::LOOPBACK, params);
         }
     }
@@ -266,7 +266,10 @@ fn ago(now: skiff_dataplane::time::Instant, then: skiff_dataplane::time::Instant
 }
 
 /// What `ip -s neigh` says of an entry.
-fn neigh_use(info: &skiff_dataplane::neigh::cache::NeighInfo, now: skiff_dataplane::time::Instant) -> NeighUse {
+fn neigh_use(
+    info: &skiff_dataplane::neigh::cache::NeighInfo,
+    now: skiff_dataplane::time::Instant,
+) -> NeighUse {
     NeighUse {
         refcnt: u32::from(info.held),
         used: ago(now, info.used),

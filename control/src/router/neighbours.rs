@@ -61,7 +61,7 @@ impl Router {
                 Action::Fail { packets, .. } => {
                     self.held -= packets.len();
                     for skb in packets {
-                        if let Err(ToLcore::NeighFailed(skb)) = self.to_lcore(ToLcore::NeighFailed(skb)) {
+                        if let Err(ToLcore::NeighFailed(skb)) = self.send(ToLcore::NeighFailed(skb)) {
                             self.kfree_skb(skb, DropReason::NeighFailed);
                         }
                     }
@@ -84,11 +84,12 @@ impl Router {
     }
 
     fn transmit(&mut self, id: NeighId, mut skb: Skb) {
-        let written = self.shared.neigh.entry(id).header().is_some_and(|header| write_header(&mut skb, &header));
+        let written =
+            self.shared.neigh.entry(id).header().is_some_and(|header| write_header(&mut skb, &header));
         if !written {
             return self.kfree_skb(skb, DropReason::NeighFailed);
         }
-        if let Err(ToLcore::Xmit(skb)) = self.to_lcore(ToLcore::Xmit(skb)) {
+        if let Err(ToLcore::Xmit(skb)) = self.send(ToLcore::Xmit(skb)) {
             self.kfree_skb(skb, DropReason::PuntFull);
         }
     }
@@ -119,12 +120,12 @@ impl Router {
         }
         *skb.fields_mut() = SkbFields { oif: dev.0, flags: flags::LOCAL_OUT, ..SkbFields::default() };
         self.shared.control_cells().created.add(1);
-        if let Err(ToLcore::Xmit(skb)) = self.to_lcore(ToLcore::Xmit(skb)) {
+        if let Err(ToLcore::Xmit(skb)) = self.send(ToLcore::Xmit(skb)) {
             self.kfree_skb(skb, DropReason::PuntFull);
         }
     }
 
-    fn to_lcore(&mut self, message: ToLcore) -> Result<(), ToLcore> {
+    fn send(&self, message: ToLcore) -> Result<(), ToLcore> {
         // One lcore for all: packets of one neighbour's queue keep their order.
         self.shared.send_to_lcore(0, message)
     }
@@ -187,7 +188,8 @@ impl Router {
             }
         }
         for lcore in 0..self.shared.lcores() {
-            while let Some(ToLcore::Xmit(skb) | ToLcore::NeighFailed(skb)) = self.shared.receive_lcore(lcore) {
+            while let Some(ToLcore::Xmit(skb) | ToLcore::NeighFailed(skb)) = self.shared.receive_lcore(lcore)
+            {
                 self.kfree_skb(skb, DropReason::Shutdown);
             }
         }

@@ -83,7 +83,8 @@ impl Router {
     }
 
     fn neighbour_facts(&self) -> NeighbourFacts {
-        let interfaces = self.ports.keys().filter_map(|dev| Some((*dev, self.rtnl.link(*dev)?.name().to_owned())));
+        let interfaces =
+            self.ports.keys().filter_map(|dev| Some((*dev, self.rtnl.link(*dev)?.name().to_owned())));
         let table = self.neigh.table();
         NeighbourFacts {
             capacity: table.capacity() as u64,

@@ -19,7 +19,8 @@ impl Router {
             Some(route) => match self.next_hop(&route) {
                 Ok(id) => match self.fib.add(change.prefix, id) {
                     Ok(old) => {
-                        let counter = if old.is_some() { &mut self.updates.replace } else { &mut self.updates.add };
+                        let counter =
+                            if old.is_some() { &mut self.updates.replace } else { &mut self.updates.add };
                         *counter += 1;
                         old
                     }
@@ -102,7 +103,11 @@ impl Router {
     }
 
     /// The neighbour entry of a gateway, held once more.
-    fn gateway(&mut self, dev: IfIndex, addr: u32) -> Result<skiff_dataplane::neigh::table::NeighId, NextHopsFull> {
+    fn gateway(
+        &mut self,
+        dev: IfIndex,
+        addr: u32,
+    ) -> Result<skiff_dataplane::neigh::table::NeighId, NextHopsFull> {
         if let Some((id, holds)) = self.gateways.get_mut(&(dev, addr)) {
             *holds += 1;
             return Ok(*id);

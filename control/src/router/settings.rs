@@ -33,7 +33,10 @@ impl Settings {
             ip_default_ttl: self.ipv4("ip_default_ttl", i64::from(d.ip_default_ttl)) as u8,
             icmp_echo_ignore_all: flag("icmp_echo_ignore_all", d.icmp_echo_ignore_all),
             icmp_echo_ignore_broadcasts: flag("icmp_echo_ignore_broadcasts", d.icmp_echo_ignore_broadcasts),
-            icmp_errors_use_inbound_ifaddr: flag("icmp_errors_use_inbound_ifaddr", d.icmp_errors_use_inbound_ifaddr),
+            icmp_errors_use_inbound_ifaddr: flag(
+                "icmp_errors_use_inbound_ifaddr",
+                d.icmp_errors_use_inbound_ifaddr,
+            ),
             fib_multipath_hash_policy: self.ipv4("fib_multipath_hash_policy", 0) as u8,
             fib_multipath_hash_seed: self.ipv4("fib_multipath_hash_seed", 0) as u64,
             ip_forward_update_priority: flag("ip_forward_update_priority", d.ip_forward_update_priority),
@@ -45,7 +48,11 @@ impl Settings {
         let d = DeviceConf::default();
         // What the kernel takes from `all` or the device, whichever is larger; for flags that is "or".
         let max = |param, default: bool| {
-            self.conf(Target::All, param, i64::from(default)).max(self.conf_of(name, param, i64::from(default)))
+            self.conf(Target::All, param, i64::from(default)).max(self.conf_of(
+                name,
+                param,
+                i64::from(default),
+            ))
         };
         let flag = |param, default| max(param, default) != 0;
         DeviceConf {
@@ -53,7 +60,10 @@ impl Settings {
             rp_filter: max("rp_filter", false) as u8,
             accept_local: flag("accept_local", d.accept_local),
             send_redirects: flag("send_redirects", d.send_redirects),
-            drop_unicast_in_l2_multicast: flag("drop_unicast_in_l2_multicast", d.drop_unicast_in_l2_multicast),
+            drop_unicast_in_l2_multicast: flag(
+                "drop_unicast_in_l2_multicast",
+                d.drop_unicast_in_l2_multicast,
+            ),
             route_localnet: flag("route_localnet", d.route_localnet),
             arp_ignore: match max("arp_ignore", false) {
                 0 => ArpIgnore::AnyLocal,
@@ -81,9 +91,15 @@ impl Settings {
             value.map_or(default as u64, |v| *v as u64)
         };
         NeighParams {
-            base_reachable: Duration::from_millis(get("base_reachable_time_ms", d.base_reachable.as_millis())),
+            base_reachable: Duration::from_millis(get(
+                "base_reachable_time_ms",
+                d.base_reachable.as_millis(),
+            )),
             retrans: Duration::from_millis(get("retrans_time_ms", d.retrans.as_millis())),
-            delay_first_probe: Duration::from_secs(get("delay_first_probe_time", d.delay_first_probe.as_secs().into())),
+            delay_first_probe: Duration::from_secs(get(
+                "delay_first_probe_time",
+                d.delay_first_probe.as_secs().into(),
+            )),
             mcast_solicit: get("mcast_solicit", d.mcast_solicit.into()) as u32,
             ucast_solicit: get("ucast_solicit", d.ucast_solicit.into()) as u32,
             mcast_resolicit: get("mcast_resolicit", d.mcast_resolicit.into()) as u32,

@@ -25,7 +25,8 @@ pub fn netif_receive_skb_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice,
     let mac = dev.mac_word();
     let mut bytes = 0;
     let mut others = 0u32;
-    let fields = SkbFields { iif: dev.ifindex.0, network_offset: eth::HEADER_LEN as u8, ..SkbFields::default() };
+    let fields =
+        SkbFields { iif: dev.ifindex.0, network_offset: eth::HEADER_LEN as u8, ..SkbFields::default() };
     for (i, skb) in list.iter_mut().enumerate() {
         bytes += skb.len() as u64;
         *skb.fields_mut() = fields;

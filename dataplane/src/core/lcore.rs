@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use skiff_pmd::{EpollSet, Ring, RxQueue, pin_current_thread, rdtsc, register_thread, set_timer_slack_ns, tsc_hz};
+use skiff_pmd::{
+    EpollSet, Ring, RxQueue, pin_current_thread, rdtsc, register_thread, set_timer_slack_ns, tsc_hz,
+};
 
 use super::counters::LcoreCells;
 use super::dev::netif_receive_skb_list;
@@ -17,17 +19,19 @@ use super::xmit;
 use crate::ipv4::icmp::icmp_send;
 use crate::neigh::table::coarse;
 use crate::skb::icmp::{ICMP_DEST_UNREACH, unreach};
-use crate::skb::{SkbList, flags, SkbExt};
+use crate::skb::{SkbExt, SkbList, flags};
 use crate::time::Instant;
 
 /// Messages from the control thread an lcore takes in one round.
 const MESSAGES_A_ROUND: usize = 32;
 /// How long an lcore polls empty queues before it first sleeps.
 const SPIN_BEFORE_SLEEP: Duration = Duration::from_micros(100);
-/// First sleep, doubled up to the longest.
+/// A sleep lasts this part of the time the lcore has been idle: what comes at intervals waits for a small part of one.
+const SLEEP_SHARE: u32 = 64;
+/// Shortest sleep worth the switch.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(10);
-/// Longest sleep where no interrupt ends it: bounds the delay of a first packet.
-const LONGEST_SLEEP: Duration = Duration::from_micros(250);
+/// Longest sleep where no interrupt ends it: bounds the delay of a first packet after a pause.
+const LONGEST_SLEEP: Duration = Duration::from_micros(500);
 /// Shortest sleep for which arming interrupts pays.
 const SHORTEST_INTERRUPT_SLEEP: Duration = Duration::from_micros(500);
 /// Longest sleep where receive interrupts end it.
@@ -241,9 +245,9 @@ fn serve_control(env: &Env<'_>, hands: &mut Hands, id: usize) -> usize {
 struct Sleeper {
     idle: Idle,
     epoll: Option<EpollSet>,
+    cycles_per_us: u64,
     spin_cycles: u64,
     idle_since: u64,
-    next: Duration,
 }
 
 impl Sleeper {
@@ -252,16 +256,17 @@ impl Sleeper {
             // The kernel rounds sleeps up by the thread's timer slack, 50 us by default.
             set_timer_slack_ns(1_000);
         }
-        let interrupts = idle == Idle::Adaptive && !rx.is_empty() && rx.iter().all(RxQueue::supports_interrupt);
+        let interrupts =
+            idle == Idle::Adaptive && !rx.is_empty() && rx.iter().all(RxQueue::supports_interrupt);
         let epoll = if interrupts { epoll_over(rx) } else { None };
-        let spin_cycles = tsc_hz() / 1_000_000 * SPIN_BEFORE_SLEEP.as_micros() as u64;
-        Sleeper { idle, epoll, spin_cycles, idle_since: 0, next: SHORTEST_SLEEP }
+        let cycles_per_us = (tsc_hz() / 1_000_000).max(1);
+        let spin_cycles = cycles_per_us * SPIN_BEFORE_SLEEP.as_micros() as u64;
+        Sleeper { idle, epoll, cycles_per_us, spin_cycles, idle_since: 0 }
     }
 
     #[inline]
     fn woke(&mut self) {
         self.idle_since = 0;
-        self.next = SHORTEST_SLEEP;
     }
 
     /// After an empty round that ended at `tsc`: how long to sleep, if at all.
@@ -276,10 +281,9 @@ impl Sleeper {
         if tsc - self.idle_since < self.spin_cycles {
             return None;
         }
-        let nap = self.next;
         let longest = if self.epoll.is_some() { LONGEST_INTERRUPT_SLEEP } else { LONGEST_SLEEP };
-        self.next = (nap * 2).min(longest);
-        Some(nap)
+        let idle = Duration::from_micros((tsc - self.idle_since) / self.cycles_per_us);
+        Some((idle / SLEEP_SHARE).clamp(SHORTEST_SLEEP, longest))
     }
 
     /// Sleeps; true if a receive interrupt ended it.

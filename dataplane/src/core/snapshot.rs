@@ -85,7 +85,12 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// A snapshot of these devices, each at the place its number names.
-    pub fn new(generation: u64, devices: impl IntoIterator<Item = NetDevice>, sysctl: Sysctl, stage_timing: bool) -> Self {
+    pub fn new(
+        generation: u64,
+        devices: impl IntoIterator<Item = NetDevice>,
+        sysctl: Sysctl,
+        stage_timing: bool,
+    ) -> Self {
         let mut table: Box<[NetDevice; MAX_DEVICES]> = Box::new(std::array::from_fn(|_| NetDevice::absent()));
         let mut by_port = [IfIndex::NONE; MAX_PORTS];
         let mut local = LocalAddresses::default();

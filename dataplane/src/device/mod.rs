@@ -156,8 +156,10 @@ mod tests {
     fn the_source_address_is_of_the_destinations_subnet_if_there_is_one() {
         let mut dev = NetDevice::loopback();
         let address = |s: &str, secondary| InterfaceAddress { net: s.parse().unwrap(), secondary };
-        dev.addresses = vec![address("10.0.0.1/24", false), address("10.0.0.2/24", true), address("10.1.0.1/24", false)];
-        let select = |s: &str| dev.select_addr(s.parse::<Ipv4Addr>().unwrap().to_bits()).map(Ipv4Addr::from_bits);
+        dev.addresses =
+            vec![address("10.0.0.1/24", false), address("10.0.0.2/24", true), address("10.1.0.1/24", false)];
+        let select =
+            |s: &str| dev.select_addr(s.parse::<Ipv4Addr>().unwrap().to_bits()).map(Ipv4Addr::from_bits);
         assert_eq!(select("10.1.0.9"), Some("10.1.0.1".parse().unwrap()));
         assert_eq!(select("192.0.2.1"), Some("10.0.0.1".parse().unwrap()));
     }

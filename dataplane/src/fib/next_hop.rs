@@ -75,7 +75,7 @@ pub struct NextHop {
     pub neigh: NeighId,
     /// Source address for packets of our own, host byte order; 0 if none.
     pub prefsrc: u32,
-    members: (u32, u16),
+    members: Members,
 }
 
 /// One 32-byte slot: kind, device and MTU in the first word; gateway and neighbour in the second; source in the third.
@@ -204,13 +204,24 @@ pub struct NextHopsFull;
 pub struct NextHopWriter {
     table: Arc<NextHopTable>,
     by_spec: HashMap<NextHopSpec, u32>,
-    in_use: HashMap<u32, (NextHopSpec, u32, Option<(u32, u16)>)>,
+    in_use: HashMap<u32, InUse>,
     free: Vec<u32>,
     fresh: u32,
-    free_members: Vec<(u32, u16)>,
+    free_members: Vec<Members>,
     fresh_member: u32,
-    retired: Deferred<(u32, Option<(u32, u16)>)>,
+    retired: Deferred<(u32, Option<Members>)>,
 }
+
+/// A slot in use.
+#[derive(Debug)]
+struct InUse {
+    spec: NextHopSpec,
+    refs: u32,
+    members: Option<Members>,
+}
+
+/// Where a group's members stand: the first, and how many.
+type Members = (u32, u16);
 
 impl NextHopWriter {
     /// The writer of `table`, which must have no other.
@@ -234,8 +245,8 @@ impl NextHopWriter {
     /// [`NextHopsFull`]; nothing changed.
     pub fn acquire(&mut self, spec: &NextHopSpec, qsbr: &Qsbr) -> Result<(NextHopId, bool), NextHopsFull> {
         if let Some(&id) = self.by_spec.get(spec) {
-            if let Some((_, refs, _)) = self.in_use.get_mut(&id) {
-                *refs += 1;
+            if let Some(slot) = self.in_use.get_mut(&id) {
+                slot.refs += 1;
             }
             return Ok((hop_id(id), false));
         }
@@ -260,26 +271,26 @@ impl NextHopWriter {
         };
         if let NextHopSpec::Multipath(list) = spec {
             for (member, _) in list {
-                if let Some((_, refs, _)) = self.in_use.get_mut(&member.get()) {
-                    *refs += 1;
+                if let Some(slot) = self.in_use.get_mut(&member.get()) {
+                    slot.refs += 1;
                 }
             }
         }
         self.table.write(hop_id(id), encode(spec, members));
         self.by_spec.insert(spec.clone(), id);
-        self.in_use.insert(id, (spec.clone(), 1, members));
+        self.in_use.insert(id, InUse { spec: spec.clone(), refs: 1, members });
         Ok((hop_id(id), true))
     }
 
     /// Gives one reference back. The last one retires the slot, which is used again after a grace period; what it
     /// stood for, and members that went with it, are added to `gone`.
     pub fn release(&mut self, id: NextHopId, qsbr: &Qsbr, gone: &mut Vec<NextHopSpec>) {
-        let Some((_, refs, _)) = self.in_use.get_mut(&id.get()) else { return };
-        *refs -= 1;
-        if *refs > 0 {
+        let Some(slot) = self.in_use.get_mut(&id.get()) else { return };
+        slot.refs -= 1;
+        if slot.refs > 0 {
             return;
         }
-        if let Some((spec, _, members)) = self.in_use.remove(&id.get()) {
+        if let Some(InUse { spec, members, .. }) = self.in_use.remove(&id.get()) {
             self.by_spec.remove(&spec);
             self.retired.defer(qsbr, (id.get(), members));
             if let NextHopSpec::Multipath(list) = &spec {
@@ -293,7 +304,7 @@ impl NextHopWriter {
 
     /// The specification behind a number in use.
     pub fn spec(&self, id: NextHopId) -> Option<&NextHopSpec> {
-        self.in_use.get(&id.get()).map(|(spec, _, _)| spec)
+        self.in_use.get(&id.get()).map(|slot| &slot.spec)
     }
 
     /// Next hops in use, groups included.
@@ -308,10 +319,10 @@ impl NextHopWriter {
 
     /// Multipath groups in use.
     pub fn groups(&self) -> usize {
-        self.in_use.values().filter(|(spec, _, _)| matches!(spec, NextHopSpec::Multipath(_))).count()
+        self.in_use.values().filter(|slot| matches!(slot.spec, NextHopSpec::Multipath(_))).count()
     }
 
-    fn write_members(&mut self, list: &[(NextHopId, u16)]) -> Result<(u32, u16), NextHopsFull> {
+    fn write_members(&mut self, list: &[(NextHopId, u16)]) -> Result<Members, NextHopsFull> {
         let count = u16::try_from(list.len()).map_err(|_| NextHopsFull)?;
         let first = match self.free_members.iter().position(|(_, n)| *n == count) {
             Some(at) => self.free_members.swap_remove(at).0,
@@ -342,14 +353,16 @@ fn hop_id(slot: u32) -> NextHopId {
     NextHopId::new(slot).unwrap_or(NextHopId::NONE)
 }
 
-fn encode(spec: &NextHopSpec, members: Option<(u32, u16)>) -> [u64; 3] {
+fn encode(spec: &NextHopSpec, members: Option<Members>) -> [u64; 3] {
     let word0 = |kind: Kind, oif: IfIndex, mtu: u16| {
         u64::from(kind as u8) | u64::from(oif.0) << 16 | u64::from(mtu) << 32
     };
     match *spec {
-        NextHopSpec::Unicast { oif, gateway: Some((gw, neigh)), mtu, prefsrc } => {
-            [word0(Kind::Gateway, oif, mtu), u64::from(gw) | u64::from(neigh.as_u32()) << 32, u64::from(prefsrc)]
-        }
+        NextHopSpec::Unicast { oif, gateway: Some((gw, neigh)), mtu, prefsrc } => [
+            word0(Kind::Gateway, oif, mtu),
+            u64::from(gw) | u64::from(neigh.as_u32()) << 32,
+            u64::from(prefsrc),
+        ],
         NextHopSpec::Unicast { oif, gateway: None, mtu, prefsrc } => {
             [word0(Kind::Link, oif, mtu), 0, u64::from(prefsrc)]
         }
@@ -373,12 +386,18 @@ mod tests {
     use super::*;
 
     fn unicast(oif: u16, gateway: u32) -> NextHopSpec {
-        NextHopSpec::Unicast { oif: IfIndex(oif), gateway: Some((gateway, NeighId::from_u32(9))), mtu: 1500, prefsrc: 7 }
+        NextHopSpec::Unicast {
+            oif: IfIndex(oif),
+            gateway: Some((gateway, NeighId::from_u32(9))),
+            mtu: 1500,
+            prefsrc: 7,
+        }
     }
 
     #[test]
     fn equal_next_hops_share_a_slot_until_the_last_reference_goes() {
         let (table, qsbr) = (Arc::new(NextHopTable::default()), Qsbr::new(1));
+        qsbr.online(0);
         let mut writer = NextHopWriter::new(table.clone());
         let a = writer.acquire(&unicast(2, 0x0a000001), &qsbr).unwrap().0;
         assert_eq!(writer.acquire(&unicast(2, 0x0a000001), &qsbr).unwrap(), (a, false));
@@ -391,7 +410,6 @@ mod tests {
         assert!(writer.spec(a).is_some());
         writer.release(a, &qsbr, &mut Vec::new());
         assert!(writer.spec(a).is_none());
-        qsbr.online(0);
         let reused_early = writer.acquire(&unicast(4, 1), &qsbr).unwrap().0;
         assert_ne!(reused_early, a, "a slot came back before the lcore was quiescent");
     }
@@ -406,8 +424,8 @@ mod tests {
         writer.release(a, &qsbr, &mut Vec::new());
         writer.release(b, &qsbr, &mut Vec::new());
         assert_eq!(table.select(group, FlowHash::new(0)), a);
-        assert_eq!(table.select(group, FlowHash::new((1 << 31) / 4)), b);
-        assert_eq!(table.select(group, FlowHash::new((1 << 31) - 1)), b);
+        assert_eq!(table.select(group, FlowHash::new(1 << 30)), b);
+        assert_eq!(table.select(group, FlowHash::new(u32::MAX)), b);
         assert_eq!(table.select(a, FlowHash::new(12345)), a, "a plain next hop is its own selection");
         assert_eq!(writer.groups(), 1);
         writer.release(group, &qsbr, &mut Vec::new());

@@ -47,7 +47,8 @@ pub fn ip_fragment(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, pieces: &mut 
         env.kfree_skb(skb, Node::IpOutput, DropReason::FragFailed);
         return None;
     }
-    Cutting { skb, header, header_len, payload: whole - header_len, at: 0, step, pieces: 0 }.resume(env, hands, pieces)
+    Cutting { skb, header, header_len, payload: whole - header_len, at: 0, step, pieces: 0 }
+        .resume(env, hands, pieces)
 }
 
 impl Cutting {

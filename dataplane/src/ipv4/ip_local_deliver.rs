@@ -164,7 +164,8 @@ fn udp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
     let header_len = usize::from(fields.ip_hdr_len);
     let payload = skb.network_len().saturating_sub(header_len);
     let network = skb.network();
-    let (Some(ip), Some(header)) = (Ipv4Header::parse(network), network.get(header_len..).and_then(UdpHeader::parse))
+    let (Some(ip), Some(header)) =
+        (Ipv4Header::parse(network), network.get(header_len..).and_then(UdpHeader::parse))
     else {
         env.cells.mib(Mib::UdpInErrors).add(1);
         return Err((skb, DropReason::PktTooSmall));
@@ -197,7 +198,8 @@ fn tcp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
     let header_len = usize::from(fields.ip_hdr_len);
     let payload = skb.network_len().saturating_sub(header_len);
     let network = skb.network();
-    let (Some(ip), Some(tcp)) = (Ipv4Header::parse(network), network.get(header_len..).and_then(TcpHeader::parse))
+    let (Some(ip), Some(tcp)) =
+        (Ipv4Header::parse(network), network.get(header_len..).and_then(TcpHeader::parse))
     else {
         env.cells.mib(Mib::TcpInErrs).add(1);
         return Err((skb, DropReason::PktTooSmall));

@@ -177,7 +177,9 @@ fn neigh_resolve_output(env: &Env<'_>, skb: Skb) {
     let node = env.cells.node(Node::NeighResolve);
     node.packets.add(1);
     node.batches.add(1);
-    if let Err(ToControl::Resolve { skb, .. }) = env.shared.send_to_control(ToControl::Resolve { dev, addr, skb }) {
+    if let Err(ToControl::Resolve { skb, .. }) =
+        env.shared.send_to_control(ToControl::Resolve { dev, addr, skb })
+    {
         env.kfree_skb(skb, Node::NeighResolve, DropReason::PuntFull);
     }
 }

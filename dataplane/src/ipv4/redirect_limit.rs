@@ -46,7 +46,11 @@ impl RedirectLimiter {
 }
 
 fn unpack(word: u64) -> (u64, u64, u64) {
-    (word >> (TIME_BITS + COUNT_BITS), word >> TIME_BITS & ((1 << COUNT_BITS) - 1), word & ((1 << TIME_BITS) - 1))
+    (
+        word >> (TIME_BITS + COUNT_BITS),
+        word >> TIME_BITS & ((1 << COUNT_BITS) - 1),
+        word & ((1 << TIME_BITS) - 1),
+    )
 }
 
 #[cfg(test)]

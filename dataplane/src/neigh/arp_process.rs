@@ -62,7 +62,8 @@ pub fn arp_process(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: S
             // The request was consumed and the answer made, though both are the same mbuf.
             env.cells.delivered.add(1);
             env.cells.created.add(1);
-            *skb.fields_mut() = SkbFields { oif: dev.ifindex.0, flags: flags::LOCAL_OUT, ..SkbFields::default() };
+            *skb.fields_mut() =
+                SkbFields { oif: dev.ifindex.0, flags: flags::LOCAL_OUT, ..SkbFields::default() };
             dev_queue_xmit(env, hands, skb);
         }
     }

@@ -37,7 +37,10 @@ pub mod unreach {
 /// Types that report errors: never the cause of another error (RFC 1122 section 3.2.2).
 #[inline]
 pub const fn is_error(icmp_type: u8) -> bool {
-    matches!(icmp_type, ICMP_DEST_UNREACH | ICMP_SOURCE_QUENCH | ICMP_REDIRECT | ICMP_TIME_EXCEEDED | ICMP_PARAMETERPROB)
+    matches!(
+        icmp_type,
+        ICMP_DEST_UNREACH | ICMP_SOURCE_QUENCH | ICMP_REDIRECT | ICMP_TIME_EXCEEDED | ICMP_PARAMETERPROB
+    )
 }
 
 /// A checked view of the 8 fixed bytes.

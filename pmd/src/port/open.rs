@@ -1,10 +1,12 @@
 //! Bringing a device up: configure, set up queues, apply addresses, start.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info};
 
 use super::info::{RxOffload, TxOffload, device_info};
+use super::queue::Interrupt;
 use super::{PortInner, accept_unfiltered};
 use crate::error::Error;
 use crate::pool::Pool;
@@ -184,11 +186,10 @@ fn set_up_queues(
 }
 
 fn apply_mtu(port: &Arc<PortInner>, cfg: &PortConfig) -> Result<(), Error> {
-    let Some(wanted) = cfg.mtu.filter(|&wanted| wanted != mtu(port)) else { return Ok(()) };
-    port.control("set the MTU", |id| {
-        // SAFETY: the port exists.
-        unsafe { dpdk_sys::rte_eth_dev_set_mtu(id, wanted) }
-    })
+    match cfg.mtu {
+        Some(wanted) if wanted != mtu(port) => port.set_mtu(wanted),
+        _ => Ok(()),
+    }
 }
 
 fn apply_mac(port: &Arc<PortInner>, cfg: &PortConfig) -> Result<(), Error> {
@@ -207,6 +208,10 @@ fn apply_promiscuous(port: &Arc<PortInner>, cfg: &PortConfig) -> Result<(), Erro
 }
 
 pub(super) fn mtu(port: &PortInner) -> u16 {
+    let kernels = port.kernel_mtu.load(Ordering::Relaxed);
+    if kernels != 0 {
+        return kernels;
+    }
     let mut mtu = 0;
     // SAFETY: the port exists; a place for the answer.
     unsafe { dpdk_sys::rte_eth_dev_get_mtu(port.id, &mut mtu) };
@@ -220,19 +225,21 @@ pub(super) fn mac(port: &PortInner) -> [u8; 6] {
     address.addr_bytes
 }
 
-/// Whether a queue of the started port can wake a sleeper.
-pub(super) fn can_interrupt(port: &PortInner, queue: u16) -> bool {
+/// Whether, and how, a queue of the started port can wake a sleeper.
+pub(super) fn interrupt_of(port: &PortInner, queue: u16) -> Interrupt {
     let _control = eal::control();
     log::forget();
     // SAFETY: the port is started and has the queue.
     if unsafe { dpdk_sys::rte_eth_dev_rx_intr_ctl_q_get_fd(port.id, queue) } < 0 {
-        return false;
+        return Interrupt::Never;
     }
     // SAFETY: as above.
-    if unsafe { dpdk_sys::rte_eth_dev_rx_intr_enable(port.id, queue) } != 0 {
-        return false;
+    match -unsafe { dpdk_sys::rte_eth_dev_rx_intr_enable(port.id, queue) } {
+        0 => (),
+        libc::ENOTSUP => return Interrupt::Always,
+        _ => return Interrupt::Never,
     }
     // SAFETY: as above.
     unsafe { dpdk_sys::rte_eth_dev_rx_intr_disable(port.id, queue) };
-    true
+    Interrupt::Switched
 }

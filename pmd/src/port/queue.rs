@@ -7,14 +7,24 @@ use std::sync::Arc;
 use super::open::{self, Setup};
 use super::{PortId, PortInner};
 use crate::burst::Burst;
-use crate::error::Error;
+use crate::error::{Error, errno_text};
+
+/// When packets in a receive queue wake an epoll set that has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Interrupt {
+    Never,
+    /// Between enabling and disabling.
+    Switched,
+    /// Whenever one comes: the set waits on the kernel's own descriptor, as with net_tap.
+    Always,
+}
 
 /// A receive queue.
 #[derive(Debug)]
 pub struct RxQueue {
     port: u16,
     queue: u16,
-    interrupt: bool,
+    interrupt: Interrupt,
     inner: Arc<PortInner>,
     /// The driver keeps the queue's state without locks.
     not_sync: PhantomData<Cell<()>>,
@@ -56,7 +66,7 @@ impl RxQueue {
     /// Whether an [`EpollSet`](crate::EpollSet) can wait for it.
     #[inline]
     pub fn supports_interrupt(&self) -> bool {
-        self.interrupt
+        self.interrupt != Interrupt::Never
     }
 
     /// Lets the next packet wake the epoll set that has the queue. Poll once more after this and before
@@ -65,11 +75,12 @@ impl RxQueue {
     /// # Errors
     /// [`Error::Port`] if the driver cannot.
     pub fn enable_interrupt(&mut self) -> Result<(), Error> {
-        // SAFETY: the port runs while its queues exist, and only this owner switches this queue's interrupt.
-        match unsafe { dpdk_sys::rte_eth_dev_rx_intr_enable(self.port, self.queue) } {
-            0 => Ok(()),
-            ret => Err(self.inner.refused("enable a receive interrupt", ret)),
+        if self.interrupt == Interrupt::Always {
+            return Ok(());
         }
+        // SAFETY: the port runs while its queues exist, and only this owner switches this queue's interrupt.
+        let ret = unsafe { dpdk_sys::rte_eth_dev_rx_intr_enable(self.port, self.queue) };
+        self.switched("enable a receive interrupt", ret)
     }
 
     /// The opposite, before polling again.
@@ -77,10 +88,20 @@ impl RxQueue {
     /// # Errors
     /// [`Error::Port`] if the driver cannot.
     pub fn disable_interrupt(&mut self) -> Result<(), Error> {
+        if self.interrupt == Interrupt::Always {
+            return Ok(());
+        }
         // SAFETY: the port runs while its queues exist, and only this owner switches this queue's interrupt.
-        match unsafe { dpdk_sys::rte_eth_dev_rx_intr_disable(self.port, self.queue) } {
+        let ret = unsafe { dpdk_sys::rte_eth_dev_rx_intr_disable(self.port, self.queue) };
+        self.switched("disable a receive interrupt", ret)
+    }
+
+    /// Without the control lock: a worker does not wait for somebody setting up a port.
+    fn switched(&self, what: &'static str, ret: i32) -> Result<(), Error> {
+        let (name, errno) = (self.inner.name(), ret.saturating_neg());
+        match ret {
             0 => Ok(()),
-            ret => Err(self.inner.refused("disable a receive interrupt", ret)),
+            _ => Err(Error::Port { name: name.into(), what, errno, why: errno_text(errno) }),
         }
     }
 
@@ -136,7 +157,7 @@ impl TxQueue {
 pub(super) fn hand_out(inner: &Arc<PortInner>, setup: &Setup) -> (Vec<RxQueue>, Vec<TxQueue>) {
     let (port, not_sync) = (inner.id, PhantomData);
     let rx = (0..setup.rx_queues).map(|queue| {
-        let interrupt = setup.rx_interrupts && open::can_interrupt(inner, queue);
+        let interrupt = if setup.rx_interrupts { open::interrupt_of(inner, queue) } else { Interrupt::Never };
         RxQueue { port, queue, interrupt, inner: inner.clone(), not_sync }
     });
     let tx = (0..setup.tx_queues).map(|queue| TxQueue { port, queue, inner: inner.clone(), not_sync });

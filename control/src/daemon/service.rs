@@ -1,0 +1,59 @@
+//! What the API server asks of the running router.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use skiff_dataplane::core::shared::{RunState, Shared};
+
+use super::Handle;
+use crate::api::{Backend, Reply, Show};
+use crate::facts::Facts;
+use crate::metrics::{Exporter, MAX_SERIES_PER_FAMILY};
+use crate::show;
+
+/// The daemon behind the API.
+pub(super) struct Service {
+    router: Handle,
+    shared: Arc<Shared>,
+    /// What does not change while the router runs.
+    constant: Facts,
+    exporter: Exporter,
+}
+
+impl Service {
+    pub(super) fn new(router: Handle, shared: Arc<Shared>, constant: Facts) -> Result<Service> {
+        let (source, base) = (router.clone(), constant.clone());
+        let facts = move || source.lock().picture(base.clone());
+        let exporter = Exporter::new(Arc::clone(&shared), facts, MAX_SERIES_PER_FAMILY)?;
+        Ok(Service { router, shared, constant, exporter })
+    }
+
+    fn facts(&self) -> Facts {
+        self.router.lock().picture(self.constant.clone())
+    }
+}
+
+impl Backend for Service {
+    fn ip(&self, args: &[String]) -> Reply {
+        self.router.lock().ip(args)
+    }
+
+    fn show(&self, what: Show, json: bool) -> Reply {
+        Reply::ok(match what {
+            Show::Drops => show::drops(&self.shared, json),
+            Show::Lcores => show::lcores(&self.shared, &self.facts(), json),
+            Show::Mem => show::mem(&self.facts(), json),
+        })
+    }
+
+    fn metrics(&self) -> String {
+        self.exporter.page().unwrap_or_else(|error| format!("# {error}\n"))
+    }
+
+    fn healthy(&self) -> Result<(), String> {
+        match self.shared.run_state() {
+            RunState::Running => Ok(()),
+            RunState::Draining | RunState::Stopped => Err("stopping".to_owned()),
+        }
+    }
+}
