@@ -67,7 +67,7 @@ impl Rtnl {
             if !self.links.get(dev).is_some_and(Link::is_up) {
                 return Err(Refusal::NoRoute);
             }
-            if get.to.is_broadcast() || get.to.is_link_local_multicast() {
+            if get.to.is_broadcast() || is_link_local_multicast(get.to) {
                 return Ok(self.direct_row(get, dev));
             }
         }
@@ -154,15 +154,9 @@ impl Rtnl {
     }
 }
 
-trait LinkLocalMulticast {
-    fn is_link_local_multicast(&self) -> bool;
-}
-
-impl LinkLocalMulticast for Ipv4Addr {
-    /// 224.0.0.0/24 (RFC 5771 section 4).
-    fn is_link_local_multicast(&self) -> bool {
-        matches!(self.octets(), [224, 0, 0, _])
-    }
+/// 224.0.0.0/24 (RFC 5771 section 4).
+fn is_link_local_multicast(addr: Ipv4Addr) -> bool {
+    matches!(addr.octets(), [224, 0, 0, _])
 }
 
 fn invalid_argument() -> Refusal {
