@@ -45,8 +45,14 @@ const DRIVERS: &[Driver] = &[
 const CORE: &[&str] =
     &["ethdev", "meter", "net", "mbuf", "mempool", "ring", "pci", "kvargs", "telemetry", "eal"];
 
+/// Parts of EAL that newer DPDK has in libraries of their own.
+const SPLIT_OFF: &[&str] = &["log", "argparse"];
+
 /// System libraries of [`CORE`].
 const CORE_SYSTEM: &[&str] = &["numa", "bsd", "m", "dl", "pthread"];
+
+/// The same where this DPDK was built with it: EAL reads packed firmware with it.
+const ARCHIVE: &str = "archive";
 
 struct Driver {
     name: &'static str,
@@ -99,8 +105,12 @@ fn find_dpdk() -> pkg_config::Library {
 /// DPDK's compiler flags. The `pkg_config` crate drops `-march` and `-include`, and both matter: the
 /// headers refuse to compile without SSE4.2 and without their configuration.
 fn compiler_flags() -> Vec<String> {
+    pkg_config(&["--cflags", "libdpdk"])
+}
+
+fn pkg_config(args: &[&str]) -> Vec<String> {
     let tool = env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into());
-    let output = match Command::new(&tool).args(["--cflags", "libdpdk"]).output() {
+    let output = match Command::new(&tool).args(args).output() {
         Ok(output) if output.status.success() => output,
         Ok(output) => fail(&String::from_utf8_lossy(&output.stderr)),
         Err(why) => fail(&format!("cannot run {tool}: {why}")),
@@ -178,7 +188,8 @@ fn link_mode() -> Link {
 
 fn link_shared(dpdk: &pkg_config::Library) {
     search_paths(dpdk);
-    for library in ["ethdev", "mbuf", "mempool", "ring", "eal"] {
+    let split_off = SPLIT_OFF.iter().filter(|name| exists(dpdk, &format!("librte_{name}.so")));
+    for library in ["ethdev", "mbuf", "mempool", "ring", "eal"].iter().chain(split_off) {
         println!("cargo:rustc-link-lib=dylib=rte_{library}");
     }
 }
@@ -187,7 +198,6 @@ fn link_shared(dpdk: &pkg_config::Library) {
 /// final link sees the libraries once and not a copy in every rlib.
 fn link_static(dpdk: &pkg_config::Library) {
     search_paths(dpdk);
-    let dirs = library_dirs(dpdk);
     let mut libraries: Vec<&str> = Vec::new();
     let mut system: Vec<&str> = CORE_SYSTEM.to_vec();
     let add = |list: &mut Vec<&'static str>, name: &'static str| {
@@ -200,7 +210,7 @@ fn link_static(dpdk: &pkg_config::Library) {
         let missing = archives
             .map(|name| format!("librte_{name}.a"))
             .chain(driver.system.iter().map(|name| format!("lib{name}.so")))
-            .find(|file| !dirs.iter().any(|dir| dir.join(file).exists()));
+            .find(|file| !exists(dpdk, file));
         if let Some(file) = missing {
             println!("cargo:warning=the driver {} is left out: {file} is not installed", driver.name);
             continue;
@@ -210,6 +220,11 @@ fn link_static(dpdk: &pkg_config::Library) {
         driver.system.iter().for_each(|name| add(&mut system, name));
     }
     CORE.iter().for_each(|name| add(&mut libraries, name));
+    let split_off = SPLIT_OFF.iter().filter(|name| exists(dpdk, &format!("librte_{name}.a")));
+    split_off.for_each(|name| add(&mut libraries, name));
+    if pkg_config(&["--static", "--libs", "libdpdk"]).contains(&format!("-l{ARCHIVE}")) {
+        add(&mut system, ARCHIVE);
+    }
     for name in libraries {
         println!("cargo:rustc-link-lib=static:+whole-archive,-bundle=rte_{name}");
     }
@@ -222,6 +237,10 @@ fn search_paths(dpdk: &pkg_config::Library) {
     for dir in library_dirs(dpdk) {
         println!("cargo:rustc-link-search=native={}", dir.display());
     }
+}
+
+fn exists(dpdk: &pkg_config::Library, file: &str) -> bool {
+    library_dirs(dpdk).iter().any(|dir| dir.join(file).exists())
 }
 
 /// Where DPDK's libraries are. pkg-config leaves the system's own directory out of its flags, but rustc

@@ -52,8 +52,8 @@ pub enum Command {
     /// Measure this machine
     #[command(subcommand)]
     Bench(Bench),
-    /// Show a router between two hosts made for it
-    Demo,
+    /// Show a router between two hosts made for it; without root, one that forwards generated packets
+    Demo(Demo),
 }
 
 /// `skiff run`
@@ -131,6 +131,20 @@ pub struct BenchForward {
     pub json: bool,
 }
 
+/// `skiff demo`
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Demo {
+    /// Seconds of traffic, each way
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+    /// Keep everything running until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+    /// Generated packets instead of hosts, as without root
+    #[arg(long)]
+    pub no_hosts: bool,
+}
+
 /// The exit codes of every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -202,7 +216,7 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Lcore(show) => client.show(Show::Lcores, show.json),
         Command::Mem(show) => client.show(Show::Mem, show.json),
         Command::Metrics => client.metrics().map(Reply::ok),
-        Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo => return None,
+        Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) => return None,
     };
     Some(answer.unwrap_or_else(|error: ClientError| Reply::failed(error.exit(), format!("skiff: {error}\n"))))
 }

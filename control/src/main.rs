@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use skiff_control::cli::{self, Bench, Cli, Command, Config, Exit};
-use skiff_control::{bench, config, daemon};
+use skiff_control::{bench, config, daemon, demo};
 
 fn main() -> ExitCode {
     let cli = match Cli::parse_args(std::env::args_os()) {
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         }
         Command::Bench(Bench::Forward(args)) => bench::main(args),
         Command::Bench(Bench::Routes(args)) => bench::routes(args),
-        Command::Demo => Exit::Usage.into(),
+        Command::Demo(args) => demo::main(args),
         // The daemon answers these; see above.
         Command::Ip { .. } | Command::Drops(_) | Command::Lcore(_) | Command::Mem(_) | Command::Metrics => {
             Exit::Unreachable.into()

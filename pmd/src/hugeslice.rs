@@ -110,12 +110,8 @@ struct Mapping {
 
 impl Mapping {
     fn new(bytes: usize) -> Option<Mapping> {
-        if bytes >= HUGE_PAGE
-            && let Some(mapping) = Self::reserved(bytes)
-        {
-            return Some(mapping);
-        }
-        Self::ordinary(bytes)
+        let reserved = if bytes >= HUGE_PAGE { Self::reserved(bytes) } else { None };
+        reserved.or_else(|| Self::ordinary(bytes))
     }
 
     /// On reserved hugepages, all of them touched: where a control group forbids more of them, only the

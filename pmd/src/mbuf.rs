@@ -134,9 +134,8 @@ unsafe fn put_raw(pool: *mut rte_mempool, pkts: &[Raw]) {
         let cache = unsafe { cache.as_mut() };
         let len = cache.len as usize;
         let end = len + pkts.len();
-        if end <= cache.flushthresh as usize
-            && let Some(free) = cache.objs.get_mut(len..end)
-        {
+        let within = end <= cache.flushthresh as usize;
+        if let Some(free) = cache.objs.get_mut(len..end).filter(|_| within) {
             for (slot, raw) in free.iter_mut().zip(pkts) {
                 *slot = raw.as_ptr().cast();
             }

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use super::forward::{Bench, start};
-use super::traffic::{Case, Rng, write_pcap};
+use super::traffic::{Case, ROUTER_MAC, Rng, write_pcap};
 
 /// What came out.
 #[derive(Clone, Debug, Serialize)]
@@ -39,7 +39,8 @@ pub fn run(updates: usize, cpu: Option<u16>) -> Result<Report> {
     let routes = Case::Routes1m.routes();
     let pcap = std::env::temp_dir().join(format!("skiff-bench-{}.pcap", std::process::id()));
     let destinations = Case::Routes1m.destinations(&routes);
-    write_pcap(&pcap, &destinations).with_context(|| format!("cannot write {}", pcap.display()))?;
+    write_pcap(&pcap, ROUTER_MAC, &destinations)
+        .with_context(|| format!("cannot write {}", pcap.display()))?;
     let started = start(None, &pcap, destinations.len());
     let _ = std::fs::remove_file(&pcap);
     let (_eal, mut bench) = started?;

@@ -112,7 +112,8 @@ pub fn run(options: &Options) -> Result<Report> {
         Some(path) => path.clone(),
         None => std::env::temp_dir().join(format!("skiff-bench-{}.pcap", std::process::id())),
     };
-    write_pcap(&pcap, &destinations).with_context(|| format!("cannot write {}", pcap.display()))?;
+    write_pcap(&pcap, ROUTER_MAC, &destinations)
+        .with_context(|| format!("cannot write {}", pcap.display()))?;
     let started = start(options.cpu, &pcap, destinations.len());
     if options.pcap.is_none() {
         let _ = std::fs::remove_file(&pcap);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 pub use forward::{Options, Report, run};
 pub use traffic::Case;
+pub(crate) use traffic::write_pcap;
 
 use crate::cli::{BenchForward, BenchRoutes, Exit, error_line};
 

@@ -91,8 +91,8 @@ impl Case {
     }
 }
 
-/// Writes a capture of one 64-byte UDP packet for each destination.
-pub fn write_pcap(path: &Path, destinations: &[u32]) -> io::Result<()> {
+/// Writes a capture of one 64-byte UDP packet for each destination, sent to a router of this MAC address.
+pub fn write_pcap(path: &Path, router: MacAddr, destinations: &[u32]) -> io::Result<()> {
     let mut out = BufWriter::new(std::fs::File::create(path)?);
     // Classic pcap, microseconds, Ethernet (the libpcap file format).
     for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 1] {
@@ -102,17 +102,17 @@ pub fn write_pcap(path: &Path, destinations: &[u32]) -> io::Result<()> {
         for word in [0, i as u32, FRAME as u32, FRAME as u32] {
             out.write_all(&word.to_le_bytes())?;
         }
-        out.write_all(&frame(dst, i))?;
+        out.write_all(&frame(router, dst, i))?;
     }
     out.flush()
 }
 
-fn frame(dst: u32, flow: usize) -> [u8; FRAME] {
+fn frame(router: MacAddr, dst: u32, flow: usize) -> [u8; FRAME] {
     let mut frame = [0u8; FRAME];
     let (ethernet, rest) = frame.split_at_mut(eth::HEADER_LEN);
     if let (Some(header), Some((ip, udp))) = (ethernet.first_chunk_mut(), rest.split_first_chunk_mut::<20>())
     {
-        eth::emit(header, ROUTER_MAC, SENDER_MAC, ETH_P_IP);
+        eth::emit(header, router, SENDER_MAC, ETH_P_IP);
         let fields = Ipv4Fields {
             tos: 0,
             total_len: (FRAME - eth::HEADER_LEN) as u16,

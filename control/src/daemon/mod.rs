@@ -219,15 +219,13 @@ impl Daemon {
         let held = ledger.held() - workers.iter().map(|w| w.hands.tx.held() as i64).sum::<i64>();
         drop(workers);
         self.router.lock().ports.clear();
+        let pools = match self.pool.in_use() {
+            0 => "pools full".to_owned(),
+            out => format!("{out} of {} mbufs missing", self.pool.capacity()),
+        };
         println!(
-            "skiff: stopped: rx {} + created {} = tx {} + dropped {} + delivered {} + held {held}; {} of {} mbufs out",
-            ledger.rx,
-            ledger.created,
-            ledger.tx,
-            ledger.dropped,
-            ledger.delivered,
-            self.pool.in_use(),
-            self.pool.capacity(),
+            "skiff: stopped: rx {} + created {} = tx {} + dropped {} + delivered {} + held {held}; {pools}",
+            ledger.rx, ledger.created, ledger.tx, ledger.dropped, ledger.delivered,
         );
         exit.into()
     }

@@ -53,17 +53,15 @@ fn is_ip_for_host(data: &[u8], mac: u64) -> bool {
     dst == mac && u16::from_be_bytes([head[12], head[13]]) == ETH_P_IP
 }
 
-/// Sorts out what is not plain unicast IPv4: takes the packets of `others` out of the list, and puts back those that
-/// are IPv4 all the same (broadcast, multicast, chained or short ones).
+/// Sorts out what is not plain unicast IPv4: takes the packets of `others` out of the list, but leaves those in their
+/// places that are IPv4 for us all the same (broadcast, multicast, chained or short ones).
 #[cold]
 fn demux(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList, others: u32) {
-    let mut rest = SkbList::new();
-    list.extract(others, &mut rest);
-    for mut skb in rest.drain() {
+    let mut elsewhere = 0u32;
+    for (i, skb) in list.iter_mut().enumerate().filter(|(i, _)| others >> i & 1 == 1) {
         skb.pull(eth::HEADER_LEN);
         let Some(header) = EthHeader::parse(skb.data()) else {
-            env.cells.device(dev.ifindex).rx_dropped.add(1);
-            env.kfree_skb(skb, Node::NetifReceive, DropReason::UnhandledProto);
+            elsewhere |= 1 << i;
             continue;
         };
         let (ethertype, to) = (header.ethertype(), eth_type_trans(&header, dev));
@@ -71,28 +69,29 @@ fn demux(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList, 
         if to == pkt_type::MULTICAST {
             env.cells.device(dev.ifindex).multicast.add(1);
         }
-        match ethertype {
-            ETH_P_IP if to == pkt_type::OTHERHOST => {
-                env.cells.device(dev.ifindex).rx_otherhost.add(1);
-                env.kfree_skb(skb, Node::IpRcv, DropReason::OtherHost);
-            }
-            ETH_P_IP => put_back(env, list, skb),
-            ETH_P_ARP if to == pkt_type::OTHERHOST => {
-                env.kfree_skb(skb, Node::ArpRcv, DropReason::OtherHost);
-            }
-            ETH_P_ARP => arp_process(env, hands, dev, skb),
-            _ => {
-                env.cells.device(dev.ifindex).rx_dropped.add(1);
-                env.kfree_skb(skb, Node::NetifReceive, DropReason::UnhandledProto);
-            }
-        }
+        elsewhere |= u32::from(ethertype != ETH_P_IP || to == pkt_type::OTHERHOST) << i;
+    }
+    let mut rest = SkbList::new();
+    list.extract(elsewhere, &mut rest);
+    for skb in rest.drain() {
+        deliver_other(env, hands, dev, skb);
     }
 }
 
-fn put_back(env: &Env<'_>, list: &mut SkbList, skb: Skb) {
-    // The packet was in this list a moment ago, so there is room.
-    if let Err(skb) = list.push(skb) {
-        env.kfree_skb(skb, Node::NetifReceive, DropReason::Nomem);
+/// A packet that is not IPv4 for us.
+fn deliver_other(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: Skb) {
+    let other_host = skb.fields().pkt_type == pkt_type::OTHERHOST;
+    match EthHeader::parse(skb.data()).map(|header| header.ethertype()) {
+        Some(ETH_P_IP) => {
+            env.cells.device(dev.ifindex).rx_otherhost.add(1);
+            env.kfree_skb(skb, Node::IpRcv, DropReason::OtherHost);
+        }
+        Some(ETH_P_ARP) if other_host => env.kfree_skb(skb, Node::ArpRcv, DropReason::OtherHost),
+        Some(ETH_P_ARP) => arp_process(env, hands, dev, skb),
+        _ => {
+            env.cells.device(dev.ifindex).rx_dropped.add(1);
+            env.kfree_skb(skb, Node::NetifReceive, DropReason::UnhandledProto);
+        }
     }
 }
 

@@ -62,6 +62,24 @@ impl Env<'_> {
         self.cells.count_drop(node, reason, list.len() as u64, bytes);
         list.free_all();
     }
+
+    /// Frees the packets of `list` whose bit in `gone` is set, each for its reason in `reasons`; the others keep their
+    /// order.
+    #[cold]
+    pub fn kfree_marked(
+        &self,
+        list: &mut SkbList,
+        gone: u32,
+        node: Node,
+        reasons: &[DropReason; SkbList::CAPACITY],
+    ) {
+        let mut freed = SkbList::new();
+        list.extract(gone, &mut freed);
+        let marked = reasons.iter().enumerate().filter(|(i, _)| gone >> i & 1 == 1);
+        for (skb, (_, reason)) in freed.drain().zip(marked) {
+            self.kfree_skb(skb, node, *reason);
+        }
+    }
 }
 
 /// What an lcore owns: transmit queues, a pool for packets of its own, its share of numbers.

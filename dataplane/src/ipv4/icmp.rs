@@ -161,6 +161,10 @@ pub fn count_out(env: &Env<'_>, icmp_type: u8) {
 #[cold]
 pub fn ip_rt_send_redirect(env: &Env<'_>, hands: &mut Hands, skb: &Skb) {
     let src = Ipv4Header::parse(skb.network()).map_or(0, |h| h.src());
+    let back = env.shared.next_hops.get(env.shared.fib.lookup(src));
+    if back.kind != Kind::Link || back.oif.0 != skb.fields().iif {
+        return;
+    }
     if env.shared.redirect_limit.allow(src, env.now.as_millis()) {
         // The better first hop is the next hop itself: for a destination on the link, the destination.
         icmp_send(env, hands, skb, ICMP_REDIRECT, REDIR_HOST, skb.fields().gateway);

@@ -26,15 +26,7 @@ pub fn ip_forward_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: 
     let plain = count - u64::from(odd.count_ones());
     env.cells.mib(Mib::IpForwDatagrams).add(plain);
     if odd != 0 {
-        let mut singles = SkbList::new();
-        list.extract(odd, &mut singles);
-        for skb in singles.drain() {
-            if let Some(skb) = ip_forward(env, hands, dev, skb)
-                && let Err(skb) = list.push(skb)
-            {
-                env.kfree_skb(skb, Node::IpForward, DropReason::Nomem);
-            }
-        }
+        forward_slowly(env, hands, dev, list, odd);
     }
     env.stage_end(Node::IpForward, count, started);
     if !list.is_empty() {
@@ -63,40 +55,51 @@ fn forward_plain(env: &Env<'_>, dev: &NetDevice, skb: &mut Skb) -> bool {
     plain
 }
 
-/// One packet through every check, in the kernel's order. `None` if it went no further.
-fn ip_forward(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) -> Option<Skb> {
+/// The packets of `odd` one by one. Those that go on keep their places.
+#[cold]
+fn forward_slowly(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList, odd: u32) {
+    let mut reasons = [DropReason::NotSpecified; SkbList::CAPACITY];
+    let mut gone = 0u32;
+    for (i, skb) in list.iter_mut().enumerate().filter(|(i, _)| odd >> i & 1 == 1) {
+        if let Err(reason) = ip_forward(env, hands, dev, skb) {
+            reasons[i] = reason;
+            gone |= 1 << i;
+        }
+    }
+    env.kfree_marked(list, gone, Node::IpForward, &reasons);
+}
+
+/// One packet through every check, in the kernel's order.
+fn ip_forward(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: &mut Skb) -> Result<(), DropReason> {
     let fields = *skb.fields();
     if fields.pkt_type != pkt_type::HOST {
-        env.kfree_skb(skb, Node::IpForward, DropReason::NotSpecified);
-        return None;
+        return Err(DropReason::NotSpecified);
     }
-    let header = Ipv4Header::parse(skb.network())?;
+    let header = Ipv4Header::parse(skb.network()).ok_or(DropReason::IpInhdr)?;
     let (ttl, tos, frag_off) = (header.ttl(), header.tos(), header.frag_off());
     if ttl <= 1 {
         env.cells.mib(Mib::IpInHdrErrors).add(1);
-        icmp_send(env, hands, &skb, ICMP_TIME_EXCEEDED, icmp::EXC_TTL, 0);
-        env.kfree_skb(skb, Node::IpForward, DropReason::IpInhdr);
-        return None;
+        icmp_send(env, hands, skb, ICMP_TIME_EXCEEDED, icmp::EXC_TTL, 0);
+        return Err(DropReason::IpInhdr);
     }
     env.cells.mib(Mib::IpForwDatagrams).add(1);
     if skb.network_len() > usize::from(fields.mtu) && frag_off & IP_DF != 0 {
         env.cells.mib(Mib::IpFragFails).add(1);
-        icmp_send(env, hands, &skb, ICMP_DEST_UNREACH, unreach::FRAG_NEEDED, u32::from(fields.mtu));
-        env.kfree_skb(skb, Node::IpForward, DropReason::PktTooBig);
-        return None;
+        icmp_send(env, hands, skb, ICMP_DEST_UNREACH, unreach::FRAG_NEEDED, u32::from(fields.mtu));
+        return Err(DropReason::PktTooBig);
     }
-    let header = skb.network_mut().first_chunk_mut::<MIN_HEADER_LEN>()?;
+    let header = skb.network_mut().first_chunk_mut::<MIN_HEADER_LEN>().ok_or(DropReason::IpInhdr)?;
     ipv4::decrease_ttl(header);
     if fields.oif == dev.ifindex.0 && dev.conf.send_redirects {
-        icmp::ip_rt_send_redirect(env, hands, &skb);
+        icmp::ip_rt_send_redirect(env, hands, skb);
     }
     if env.snap.sysctl.ip_forward_update_priority {
         skb.fields_mut().priority = rt_tos2priority(tos);
     }
     if fields.ip_hdr_len > MIN_HEADER_LEN as u8 {
-        ip_options::ip_forward_options(env, &mut skb);
+        ip_options::ip_forward_options(env, skb);
     }
-    Some(skb)
+    Ok(())
 }
 
 /// The kernel's `ip_tos2prio`: the four bits of RFC 1349 TOS to a queueing priority.

@@ -48,30 +48,26 @@ fn is_plain_and_good(skb: &mut Skb) -> bool {
     good
 }
 
-/// The checks one by one, in the kernel's order, for the packets of `doubtful`. Good ones go back into the list.
+/// The checks one by one, in the kernel's order, for the packets of `doubtful`. Good ones keep their places.
 #[cold]
 fn check_slowly(env: &Env<'_>, dev: &NetDevice, list: &mut SkbList, doubtful: u32) {
-    let mut rest = SkbList::new();
-    list.extract(doubtful, &mut rest);
-    for mut skb in rest.drain() {
-        match ip_rcv_core(&mut skb) {
-            Ok(()) => {
-                if let Err(skb) = list.push(skb) {
-                    env.kfree_skb(skb, Node::IpRcv, DropReason::Nomem);
-                }
-            }
-            Err(reason) => {
-                match reason {
-                    DropReason::PktTooSmall => env.cells.mib(Mib::IpExtInTruncatedPkts).add(1),
-                    _ => env.cells.mib(Mib::IpInHdrErrors).add(1),
-                }
-                if reason == DropReason::IpCsum {
-                    env.cells.mib(Mib::IpExtInCsumErrors).add(1);
-                }
-                env.cells.device(dev.ifindex).rx_dropped.add(1);
-                env.kfree_skb(skb, Node::IpRcv, reason);
-            }
+    let mut reasons = [DropReason::IpInhdr; SkbList::CAPACITY];
+    let mut gone = 0u32;
+    for (i, skb) in list.iter_mut().enumerate().filter(|(i, _)| doubtful >> i & 1 == 1) {
+        let Err(reason) = ip_rcv_core(skb) else { continue };
+        match reason {
+            DropReason::PktTooSmall => env.cells.mib(Mib::IpExtInTruncatedPkts).add(1),
+            _ => env.cells.mib(Mib::IpInHdrErrors).add(1),
         }
+        if reason == DropReason::IpCsum {
+            env.cells.mib(Mib::IpExtInCsumErrors).add(1);
+        }
+        reasons[i] = reason;
+        gone |= 1 << i;
+    }
+    if gone != 0 {
+        env.cells.device(dev.ifindex).rx_dropped.add(u64::from(gone.count_ones()));
+        env.kfree_marked(list, gone, Node::IpRcv, &reasons);
     }
 }
 

@@ -61,13 +61,16 @@ fn ip_local_deliver(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) -> Delivered
     }
 }
 
-/// Sum of everything behind the IP header, over all segments.
-fn payload_sum(skb: &Skb) -> u16 {
+/// Sum of `len` bytes behind the IP header, over all segments.
+fn payload_sum(skb: &Skb, len: usize) -> u16 {
     let mut skip = usize::from(skb.fields().network_offset) + usize::from(skb.fields().ip_hdr_len);
+    let mut left = len;
     let pieces = skb.segments().map(move |segment| {
         let from = skip.min(segment.len());
         skip -= from;
-        &segment[from..]
+        let to = segment.len().min(from + left);
+        left -= to - from;
+        &segment[from..to]
     });
     checksum::sum_segments(pieces)
 }
@@ -75,7 +78,7 @@ fn payload_sum(skb: &Skb) -> u16 {
 fn icmp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
     env.cells.mib(Mib::IcmpInMsgs).add(1);
     let header_len = usize::from(skb.fields().ip_hdr_len);
-    if payload_sum(&skb) != 0xffff {
+    if payload_sum(&skb, skb.network_len() - header_len) != 0xffff {
         env.cells.mib(Mib::IcmpInCsumErrors).add(1);
         env.cells.mib(Mib::IcmpInErrors).add(1);
         return Err((skb, DropReason::IcmpCsum));
@@ -106,7 +109,11 @@ fn icmp_echo(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) -> Delivered {
     let fields = *skb.fields();
     let broadcast = fields.flags & flags::NO_ICMP != 0;
     let sysctl = &env.snap.sysctl;
-    if sysctl.icmp_echo_ignore_all || (broadcast && sysctl.icmp_echo_ignore_broadcasts) {
+    if broadcast && sysctl.icmp_echo_ignore_broadcasts {
+        env.cells.mib(Mib::IcmpInErrors).add(1);
+        return Err((skb, DropReason::InvalidProto));
+    }
+    if sysctl.icmp_echo_ignore_all {
         return Err((skb, DropReason::InvalidProto));
     }
     let Some(header) = Ipv4Header::parse(skb.network()) else { return Err((skb, DropReason::IpInhdr)) };
@@ -174,9 +181,11 @@ fn udp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
         env.cells.mib(Mib::UdpInErrors).add(1);
         return Err((skb, DropReason::PktTooSmall));
     }
-    if header.check() != 0 && header.len() == payload {
-        let pseudo = checksum::pseudo_header(ip.src(), ip.dst(), ipv4::IPPROTO_UDP, payload);
-        if checksum::fold(u64::from(pseudo) + u64::from(payload_sum(&skb))) != 0xffff {
+    if header.check() != 0 {
+        // Bytes behind the datagram are padding that IP carried along.
+        let len = header.len();
+        let pseudo = checksum::pseudo_header(ip.src(), ip.dst(), ipv4::IPPROTO_UDP, len);
+        if checksum::fold(u64::from(pseudo) + u64::from(payload_sum(&skb, len))) != 0xffff {
             env.cells.mib(Mib::UdpInCsumErrors).add(1);
             env.cells.mib(Mib::UdpInErrors).add(1);
             return Err((skb, DropReason::UdpCsum));
@@ -194,6 +203,9 @@ fn udp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
 /// Nobody listens: a reset, as RFC 9293 section 3.10.7.1 builds it.
 fn tcp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
     let fields = *skb.fields();
+    if fields.pkt_type != pkt_type::HOST {
+        return Err((skb, DropReason::NotSpecified));
+    }
     env.cells.mib(Mib::TcpInSegs).add(1);
     let header_len = usize::from(fields.ip_hdr_len);
     let payload = skb.network_len().saturating_sub(header_len);
@@ -204,26 +216,23 @@ fn tcp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
         env.cells.mib(Mib::TcpInErrs).add(1);
         return Err((skb, DropReason::PktTooSmall));
     };
-    let (src, dst) = (ip.src(), ip.dst());
-    if fields.flags & flags::NO_ICMP != 0 || fields.pkt_type != pkt_type::HOST {
-        return Err((skb, DropReason::NoSocket));
-    }
     if tcp.header_len() < TCP_HEADER_LEN || tcp.header_len() > payload {
         env.cells.mib(Mib::TcpInErrs).add(1);
         return Err((skb, DropReason::PktTooSmall));
     }
-    let pseudo = checksum::pseudo_header(src, dst, ipv4::IPPROTO_TCP, payload);
-    if checksum::fold(u64::from(pseudo) + u64::from(payload_sum(&skb))) != 0xffff {
+    let pseudo = checksum::pseudo_header(ip.src(), ip.dst(), ipv4::IPPROTO_TCP, payload);
+    if checksum::fold(u64::from(pseudo) + u64::from(payload_sum(&skb, payload))) != 0xffff {
         env.cells.mib(Mib::TcpInErrs).add(1);
         return Err((skb, DropReason::TcpCsum));
     }
-    if tcp.flags() & TCP_RST == 0 {
-        send_reset(env, hands, src, dst, &tcp, payload - tcp.header_len());
+    if tcp.flags() & TCP_RST == 0 && fields.flags & flags::NO_ICMP == 0 {
+        send_reset(env, hands, &ip, &tcp, payload - tcp.header_len());
     }
     Err((skb, DropReason::NoSocket))
 }
 
-fn send_reset(env: &Env<'_>, hands: &mut Hands, src: u32, dst: u32, about: &TcpHeader<'_>, data: usize) {
+fn send_reset(env: &Env<'_>, hands: &mut Hands, ip: &Ipv4Header<'_>, about: &TcpHeader<'_>, data: usize) {
+    let (src, dst) = (ip.src(), ip.dst());
     let flags = about.flags();
     let taken = data as u32 + u32::from(flags & TCP_SYN != 0) + u32::from(flags & TCP_FIN != 0);
     let (seq, ack, reply_flags) = if flags & TCP_ACK != 0 {
@@ -232,7 +241,8 @@ fn send_reset(env: &Env<'_>, hands: &mut Hands, src: u32, dst: u32, about: &TcpH
         (0, about.seq().wrapping_add(taken), TCP_RST | TCP_ACK)
     };
     let fields = Ipv4Fields {
-        tos: 0,
+        // The class of the segment it answers, but not its congestion bits.
+        tos: ip.tos() & !3,
         total_len: (MIN_HEADER_LEN + TCP_HEADER_LEN) as u16,
         id: 0,
         frag_off: ipv4::IP_DF,

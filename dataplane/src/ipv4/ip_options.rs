@@ -19,6 +19,7 @@ const IPOPT_NOOP: u8 = 1;
 const IPOPT_RR: u8 = 7;
 const IPOPT_TIMESTAMP: u8 = 68;
 const IPOPT_LSRR: u8 = 131;
+const IPOPT_RA: u8 = 148;
 const IPOPT_SSRR: u8 = 137;
 
 const IPOPT_TS_TSONLY: u8 = 0;
@@ -28,12 +29,14 @@ const IPOPT_TS_PRESPEC: u8 = 3;
 /// What stands in a header's options, by byte offsets from the start of the IP header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IpOptions {
-    /// A record route with room: where the next address goes.
+    /// A record route with room: its start.
     pub rr: Option<usize>,
-    /// A timestamp option: its start.
+    /// A timestamp option with something to write: its start.
     pub ts: Option<usize>,
     /// Loose or strict source route.
     pub source_route: bool,
+    /// Where the options end: behind it all is zero on the way out.
+    pub end: usize,
 }
 
 /// Reads the options of `header`, a whole IP header.
@@ -41,11 +44,15 @@ pub struct IpOptions {
 /// # Errors
 /// Offset of the byte that is wrong, as the parameter problem reports it.
 pub fn ip_options_compile(header: &[u8]) -> Result<IpOptions, u8> {
-    let mut found = IpOptions::default();
+    let mut found = IpOptions { end: header.len(), ..IpOptions::default() };
+    let (mut rr, mut ts) = (false, false);
     let mut at = MIN_HEADER_LEN;
     while at < header.len() {
         let kind = match header[at] {
-            IPOPT_END => break,
+            IPOPT_END => {
+                found.end = at;
+                break;
+            }
             IPOPT_NOOP => {
                 at += 1;
                 continue;
@@ -60,17 +67,24 @@ pub fn ip_options_compile(header: &[u8]) -> Result<IpOptions, u8> {
         };
         let option = &rest[..len];
         match kind {
+            // Each may stand there once.
+            IPOPT_RR if std::mem::replace(&mut rr, true) => return Err(at as u8),
+            IPOPT_TIMESTAMP if std::mem::replace(&mut ts, true) => return Err(at as u8),
             IPOPT_RR => found.rr = record_route(option, at)?,
             IPOPT_TIMESTAMP => found.ts = timestamp(option, at)?,
             IPOPT_LSRR | IPOPT_SSRR => {
                 if len < 3 {
                     return Err(at as u8 + 1);
                 }
-                if option[2] < 4 || found.source_route {
+                if option[2] < 4 {
                     return Err(at as u8 + 2);
+                }
+                if found.source_route {
+                    return Err(at as u8);
                 }
                 found.source_route = true;
             }
+            IPOPT_RA if len < 4 => return Err(at as u8 + 1),
             _ => {}
         }
         at += len;
@@ -92,7 +106,7 @@ fn record_route(option: &[u8], at: usize) -> Result<Option<usize>, u8> {
     if pointer + 3 > option.len() {
         return Err(at as u8 + 2);
     }
-    Ok(Some(at + pointer - 1))
+    Ok(Some(at))
 }
 
 fn timestamp(option: &[u8], at: usize) -> Result<Option<usize>, u8> {
@@ -107,15 +121,13 @@ fn timestamp(option: &[u8], at: usize) -> Result<Option<usize>, u8> {
     if pointer > option.len() {
         return if overflow == 15 && flag != IPOPT_TS_PRESPEC { Err(at as u8 + 3) } else { Ok(Some(at)) };
     }
-    let slot = match flag {
-        IPOPT_TS_TSONLY => 4,
-        IPOPT_TS_TSANDADDR | IPOPT_TS_PRESPEC => 8,
-        _ => return Err(at as u8 + 3),
-    };
+    let known = matches!(flag, IPOPT_TS_TSONLY | IPOPT_TS_TSANDADDR | IPOPT_TS_PRESPEC);
+    let slot = if matches!(flag, IPOPT_TS_TSANDADDR | IPOPT_TS_PRESPEC) { 8 } else { 4 };
     if pointer + slot - 1 > option.len() {
         return Err(at as u8 + 2);
     }
-    Ok(Some(at))
+    // A flag nobody knows is left to who does.
+    Ok(known.then_some(at))
 }
 
 /// Checks the options of a received packet. `None` if it ended here.
@@ -147,25 +159,15 @@ pub fn ip_forward_options(env: &Env<'_>, skb: &mut Skb) {
     let Some(header) = skb.network_mut().get_mut(..header_len) else { return };
     let Ok(options) = ip_options_compile(header) else { return };
     if let Some(at) = options.rr {
-        header[at..at + 4].copy_from_slice(&addr.to_be_bytes());
-        let start = option_start(header, IPOPT_RR);
-        header[start + 2] += 4;
+        let slot = at + usize::from(header[at + 2]) - 1;
+        header[slot..slot + 4].copy_from_slice(&addr.to_be_bytes());
+        header[at + 2] += 4;
     }
     if let Some(at) = options.ts {
         stamp(&mut header[at..], addr, millis_of_day, |a| env.snap.local.contains(a));
     }
-    if options.rr.is_some() || options.ts.is_some() {
-        ipv4::set_check(header);
-    }
-}
-
-/// Start of the first option of this kind in a header whose options have been compiled.
-fn option_start(header: &[u8], kind: u8) -> usize {
-    let mut at = MIN_HEADER_LEN;
-    while at < header.len() && header[at] != kind {
-        at += if header[at] == IPOPT_NOOP { 1 } else { usize::from(header[at + 1]) };
-    }
-    at
+    header[options.end..].fill(0);
+    ipv4::set_check(header);
 }
 
 /// Writes a timestamp into the option at the front of `bytes`, or counts one that did not fit.
@@ -219,9 +221,12 @@ mod tests {
 
     #[test]
     fn unknown_options_and_full_record_routes_pass() {
-        assert_eq!(ip_options_compile(&header(&[222, 4, 9, 9])), Ok(IpOptions::default()));
+        assert_eq!(
+            ip_options_compile(&header(&[222, 4, 9, 9])),
+            Ok(IpOptions { end: 24, ..IpOptions::default() })
+        );
         assert_eq!(ip_options_compile(&header(&[7, 7, 8, 1, 2, 3, 4])).unwrap().rr, None);
-        assert_eq!(ip_options_compile(&header(&[1, 7, 7, 4, 0, 0, 0, 0])).unwrap().rr, Some(24));
+        assert_eq!(ip_options_compile(&header(&[1, 7, 7, 4, 0, 0, 0, 0])).unwrap().rr, Some(21));
     }
 
     #[test]
@@ -242,8 +247,7 @@ mod tests {
                 Err(pointer) => prop_assert!((20..h.len() + 4).contains(&usize::from(pointer))),
                 Ok(found) => {
                     if let Some(at) = found.rr {
-                        prop_assert!(at + 4 <= h.len());
-                        prop_assert!(option_start(&h, IPOPT_RR) + 2 < h.len());
+                        prop_assert!(at + usize::from(h[at + 2]) + 3 <= h.len());
                     }
                     if let Some(at) = found.ts {
                         stamp(&mut h[at..], 1, 2, |_| true);

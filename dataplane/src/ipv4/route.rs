@@ -41,26 +41,11 @@ pub fn ip_list_rcv_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, lis
     for (i, skb) in list.iter().enumerate() {
         special |= u32::from(needs_second_look(env, skb)) << i;
     }
-    let mut singles = SkbList::new();
-    if special != 0 {
-        list.extract(special, &mut singles);
-    }
-
+    // The others are looked up with the burst all the same: that is cheaper than to take them out first.
+    let (to_us, elsewhere) = if strict { (0, 0) } else { route_burst(env, list) };
     let mut local = SkbList::new();
-    if !list.is_empty() {
-        let (to_us, elsewhere) = route_burst(env, list);
-        if to_us | elsewhere != 0 {
-            split(list, to_us, elsewhere, &mut local, &mut singles);
-        }
-    }
-    if !singles.is_empty() {
-        for skb in singles.drain() {
-            match ip_route_input(env, hands, dev, skb) {
-                Verdict::Forward(skb) => put(env, list, skb),
-                Verdict::Local(skb) => put(env, &mut local, skb),
-                Verdict::Done => {}
-            }
-        }
+    if special | to_us | elsewhere != 0 {
+        split(env, hands, dev, list, &mut local, (to_us & !special, special | elsewhere));
     }
     env.stage_end(Node::IpRcvFinish, count, started);
 
@@ -72,18 +57,29 @@ pub fn ip_list_rcv_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, lis
     }
 }
 
+/// Takes the packets of the mask `to_us` out into `local` and routes those of `singles` one by one. Those to be
+/// forwarded keep their places.
 #[cold]
-fn split(list: &mut SkbList, to_us: u32, elsewhere: u32, local: &mut SkbList, singles: &mut SkbList) {
-    // One extraction at a time would shift the bit positions of the second mask, so take both and sort them out.
-    let mut taken = SkbList::new();
-    list.extract(to_us | elsewhere, &mut taken);
-    let mut bits = to_us | elsewhere;
-    for skb in taken.drain() {
-        let bit = bits & bits.wrapping_neg();
-        bits ^= bit;
-        let into = if to_us & bit != 0 { &mut *local } else { &mut *singles };
-        // Both lists together never hold more than the burst had.
-        let _ = into.push(skb);
+fn split(
+    env: &Env<'_>,
+    hands: &mut Hands,
+    dev: &NetDevice,
+    list: &mut SkbList,
+    local: &mut SkbList,
+    (to_us, singles): (u32, u32),
+) {
+    let mut all = std::mem::take(list);
+    for (i, skb) in all.drain().enumerate() {
+        let verdict = match (to_us >> i & 1, singles >> i & 1) {
+            (0, 0) => Verdict::Forward(skb),
+            (_, 0) => Verdict::Local(skb),
+            _ => ip_route_input(env, hands, dev, skb),
+        };
+        match verdict {
+            Verdict::Forward(skb) => put(env, list, skb),
+            Verdict::Local(skb) => put(env, local, skb),
+            Verdict::Done => {}
+        }
     }
 }
 
@@ -158,30 +154,42 @@ pub fn fib_select_path(env: &Env<'_>, skb: &Skb, group: NextHopId) -> (NextHopId
     (id, env.shared.next_hops.get(id))
 }
 
-/// The flow hash of `net.ipv4.fib_multipath_hash_policy`: 0 addresses (of the inner packet for an ICMP error, so that
-/// errors follow their flow), 1 addresses, protocol and ports (addresses alone for fragments).
+/// Bytes of an ICMP error up to the ports of the packet it quotes, options left out of account.
+const QUOTE_WITH_PORTS: usize = 8 + MIN_HEADER_LEN + 4;
+
+/// The flow hash of `net.ipv4.fib_multipath_hash_policy`: 0 addresses, 1 addresses, protocol and ports (addresses and
+/// protocol alone for fragments). An ICMP error hashes as the packet it quotes, so that errors follow their flow.
 fn fib_multipath_hash(env: &Env<'_>, skb: &Skb) -> FlowHash {
     let sysctl = &env.snap.sysctl;
     let seed = sysctl.fib_multipath_hash_seed;
-    let network = skb.network();
-    let Some(header) = Ipv4Header::parse(network) else { return FlowHash::new(0) };
-    let payload = network.get(header.header_len()..).unwrap_or(&[]);
-    if sysctl.fib_multipath_hash_policy == 1 {
-        let (src_port, dst_port) = match (header.protocol(), payload) {
-            (ipv4::IPPROTO_TCP | ipv4::IPPROTO_UDP, [a, b, c, d, ..]) if !header.is_fragment() => {
-                (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
-            }
-            _ => (0, 0),
-        };
-        let (src, dst, protocol) = (header.src(), header.dst(), header.protocol());
-        return multipath::hash_l4(&FiveTuple { src, dst, protocol, src_port, dst_port }, seed);
-    }
+    let Some(header) = Ipv4Header::parse(skb.network()) else { return FlowHash::new(0) };
+    // The segments of a packet may end anywhere: look at a copy of what lies behind the header.
+    let mut bytes = [0u8; QUOTE_WITH_PORTS];
+    let len = skb.network_len().saturating_sub(header.header_len()).min(bytes.len());
+    let at = usize::from(skb.fields().network_offset) + header.header_len();
+    let payload = if skb.copy_out(at, &mut bytes[..len]) { &bytes[..len] } else { &[] };
+
     let inner = (header.protocol() == ipv4::IPPROTO_ICMP && !header.is_fragment())
         .then(|| super::icmp::quoted_header(payload))
         .flatten();
     // The hash is symmetric, so the quoted packet, which went the other way, hashes as its flow does.
-    let (src, dst) = inner.map_or((header.src(), header.dst()), |inner| (inner.src(), inner.dst()));
-    multipath::hash_l3(src, dst, seed)
+    let (header, payload) = match inner {
+        Some(inner) => {
+            (inner, payload.get(crate::skb::icmp::HEADER_LEN + inner.header_len()..).unwrap_or(&[]))
+        }
+        None => (header, payload),
+    };
+    let (src, dst, protocol) = (header.src(), header.dst(), header.protocol());
+    if sysctl.fib_multipath_hash_policy != 1 {
+        return multipath::hash_l3(src, dst, seed);
+    }
+    let (src_port, dst_port) = match (protocol, payload) {
+        (ipv4::IPPROTO_TCP | ipv4::IPPROTO_UDP, [a, b, c, d, ..]) if !header.is_fragment() => {
+            (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
+        }
+        _ => (0, 0),
+    };
+    multipath::hash_l4(&FiveTuple { src, dst, protocol, src_port, dst_port }, seed)
 }
 
 /// Routes one packet with every check of the kernel's `ip_route_input_slow`, in its order.
@@ -193,8 +201,11 @@ fn ip_route_input(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Sk
     let (src, dst) = (header.src(), header.dst());
     match check_addresses(dev, src, dst) {
         Err(reason) => return refuse(env, skb, reason),
-        Ok(Input::Broadcast) => return deliver_broadcast(env, hands, dev, skb),
+        Ok(Input::Broadcast) => return deliver_broadcast(env, hands, dev, skb, src),
         Ok(Input::AllHosts) => {
+            if let Err(reason) = validate_group_source(env, dev, src) {
+                return refuse(env, skb, reason);
+            }
             env.cells.mib(Mib::IpExtInMcastPkts).add(1);
             skb.fields_mut().flags |= flags::NO_ICMP;
             return options(env, hands, dev, skb, Verdict::Local);
@@ -208,18 +219,10 @@ fn ip_route_input(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Sk
         (id, hop) = fib_select_path(env, &skb, id);
     }
     match hop.kind {
-        Kind::Broadcast => {
-            if let Err(reason) = fib_validate_source(env, dev, src) {
-                return refuse(env, skb, reason);
-            }
-            deliver_broadcast(env, hands, dev, skb)
-        }
+        Kind::Broadcast => deliver_broadcast(env, hands, dev, skb, src),
         Kind::Local => {
             if let Err(reason) = fib_validate_source(env, dev, src) {
                 return refuse(env, skb, reason);
-            }
-            if skb.fields().pkt_type != pkt_type::HOST && dev.conf.drop_unicast_in_l2_multicast {
-                return refuse(env, skb, DropReason::UnicastInL2Multicast);
             }
             options(env, hands, dev, skb, Verdict::Local)
         }
@@ -234,10 +237,13 @@ fn ip_route_input(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Sk
             set_route(&mut skb, id, &hop, dst);
             options(env, hands, dev, skb, Verdict::Forward)
         }
-        kind => {
-            ip_error(env, hands, skb, kind);
-            Verdict::Done
-        }
+        kind => match options(env, hands, dev, skb, Verdict::Forward) {
+            Verdict::Forward(skb) => {
+                ip_error(env, hands, skb, kind);
+                Verdict::Done
+            }
+            verdict => verdict,
+        },
     }
 }
 
@@ -294,6 +300,8 @@ fn fib_validate_source(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<(), D
         (Kind::Multipath, 1) => env.shared.next_hops.members(id).any(|m| m.oif == dev.ifindex),
         (Kind::Multipath, _) => true,
         (Kind::Local, _) => dev.conf.accept_local,
+        // No station has a broadcast address: a martian, whatever the filter's mode.
+        (Kind::Broadcast, _) => return Err(DropReason::IpInvalidSource),
         _ => false,
     };
     if reachable {
@@ -303,18 +311,35 @@ fn fib_validate_source(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<(), D
     Err(DropReason::IpRpfilter)
 }
 
-fn deliver_broadcast(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) -> Verdict {
+/// The same for packets to broadcast and multicast addresses, which a host without an address may send (DHCP).
+fn validate_group_source(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<(), DropReason> {
+    if ipv4::is_zeronet(src) { Ok(()) } else { fib_validate_source(env, dev, src) }
+}
+
+fn deliver_broadcast(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb, src: u32) -> Verdict {
+    if let Err(reason) = validate_group_source(env, dev, src) {
+        return refuse(env, skb, reason);
+    }
     env.cells.mib(Mib::IpExtInBcastPkts).add(1);
     skb.fields_mut().flags |= flags::NO_ICMP;
     options(env, hands, dev, skb, Verdict::Local)
 }
 
-/// Options are looked at once the packet has a route, and only if there are any.
+/// What is left once the packet has a route: options, if there are any, and whether its frame may carry it.
 fn options(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: Skb, next: fn(Skb) -> Verdict) -> Verdict {
-    if skb.fields().ip_hdr_len == MIN_HEADER_LEN as u8 {
-        return next(skb);
+    let fields = *skb.fields();
+    let skb = match fields.ip_hdr_len == MIN_HEADER_LEN as u8 {
+        true => skb,
+        false => match ip_options::ip_rcv_options(env, hands, dev, skb) {
+            Some(skb) => skb,
+            None => return Verdict::Done,
+        },
+    };
+    let group_frame = fields.pkt_type != pkt_type::HOST && fields.flags & flags::NO_ICMP == 0;
+    if group_frame && dev.conf.drop_unicast_in_l2_multicast {
+        return refuse(env, skb, DropReason::UnicastInL2Multicast);
     }
-    ip_options::ip_rcv_options(env, hands, dev, skb).map_or(Verdict::Done, next)
+    next(skb)
 }
 
 fn refuse(env: &Env<'_>, skb: Skb, reason: DropReason) -> Verdict {

@@ -16,8 +16,8 @@ use crate::device::NetDevice;
 use crate::fib::next_hop::Kind;
 use crate::neigh::arp::ARP_FRAME_LEN;
 use crate::net::IfIndex;
-use crate::skb::eth;
 use crate::skb::{Skb, SkbExt, SkbFields, flags, pkt_type};
+use crate::skb::{eth, ipv4};
 use std::net::Ipv4Addr;
 
 /// Answers, learns from, or ignores an ARP packet that came in by `dev`.
@@ -105,6 +105,10 @@ impl ArpRoutes for Routes<'_> {
     }
 
     fn source_is_valid(&self, ip: u32) -> bool {
+        let loopback = ipv4::is_loopback(ip) && !self.dev.conf.route_localnet;
+        if loopback || ipv4::is_multicast(ip) || ip == ipv4::BROADCAST || ip == 0 {
+            return false;
+        }
         let (kind, oif) = self.route(ip);
         match (kind, self.dev.conf.rp_filter) {
             (Kind::Local | Kind::Broadcast, _) => false,

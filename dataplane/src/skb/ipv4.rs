@@ -177,6 +177,12 @@ pub const fn is_loopback(addr: u32) -> bool {
     addr >> 24 == 127
 }
 
+/// "This" network, 0.0.0.0/8: sources of hosts that have no address yet.
+#[inline]
+pub const fn is_zeronet(addr: u32) -> bool {
+    addr >> 24 == 0
+}
+
 /// Link-local multicast, 224.0.0.0/24, which no router forwards.
 #[inline]
 pub const fn is_local_multicast(addr: u32) -> bool {
