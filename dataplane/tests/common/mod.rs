@@ -423,8 +423,12 @@ impl Rig {
 
     /// Ends the waiting of packets without a neighbour.
     pub fn give_up_held(&mut self) -> Vec<Out> {
-        let held = std::mem::take(&mut self.held);
-        held.into_iter().map(|(_, _, skb)| self.tell(ToLcore::NeighFailed(skb))).collect()
+        let mut outs = Vec::new();
+        while !self.held.is_empty() {
+            let (_, _, skb) = self.held.remove(0);
+            outs.push(self.tell(ToLcore::NeighFailed(skb)));
+        }
+        outs
     }
 }
 

@@ -1,0 +1,130 @@
+//! Multipath routes: shares follow the weights, flows keep their path, ICMP errors follow their flow.
+
+mod common;
+
+use common::{Frame, Ip, R1, R2, R3, Rig, To, ip};
+use skiff_dataplane::core::counters::Mib::IpInReceives;
+
+/// Where `packet` leaves.
+fn path(rig: &mut Rig, packet: &Ip) -> usize {
+    let out = rig.send(R1, packet.to_port(R1));
+    assert_eq!(out.no_drops().sent(), 1);
+    (0..common::PORTS).find(|&port| !out.wire[port].is_empty()).unwrap()
+}
+
+fn router(policy: u8, weights: (u16, u16)) -> Rig {
+    let mut rig = Rig::new();
+    rig.route("20.0.0.0/8", To::Paths(&[("10.2.0.2", R2, weights.0), ("10.3.0.2", R3, weights.1)]));
+    rig.configure(|_, sysctl| {
+        sysctl.fib_multipath_hash_policy = policy;
+        sysctl.fib_multipath_hash_seed = 42;
+    });
+    rig
+}
+
+fn shares(rig: &mut Rig, packets: impl Iterator<Item = Ip>) -> (usize, usize) {
+    let mut sum = (0, 0);
+    let mut packets = packets.peekable();
+    while packets.peek().is_some() {
+        let out = rig.send_all(R1, packets.by_ref().take(4096).map(|p| p.to_port(R1)));
+        assert_eq!(out.no_drops().sent() as u64, out.grew(IpInReceives));
+        sum = (sum.0 + out.wire[R2].len(), sum.1 + out.wire[R3].len());
+    }
+    sum
+}
+
+#[track_caller]
+fn within_3_percent((a, b): (usize, usize), weights: (u16, u16)) {
+    let (found, want) = (a as f64 / b as f64, f64::from(weights.0) / f64::from(weights.1));
+    assert!((found / want - 1.0).abs() < 0.03, "{a} : {b} is not {weights:?}");
+}
+
+/// I21. Four times its 32769 flows: the luck of the hash alone moves the ratio 11:45 by 1.4 % with that few.
+fn i21(weights: (u16, u16)) {
+    let mut rig = router(1, weights);
+    let flows = 4 * 32_769u32;
+    let ports =
+        (0..flows).map(|i| Ip::udp("10.1.0.2", "20.0.0.1", (1024 + (i >> 15) as u16, i as u16 & 0x7fff), 8));
+    within_3_percent(shares(&mut rig, ports), weights);
+    rig.configure(|_, sysctl| sysctl.fib_multipath_hash_policy = 0);
+    let same = shares(&mut rig, (0..100).map(|i| Ip::udp("10.1.0.2", "20.0.0.1", (1024, i), 8)));
+    assert!(same.0 == 0 || same.1 == 0, "policy 0 does not see ports");
+    let hosts = (0..flows).map(|i| Ip {
+        dst: ip("20.0.0.0") + i,
+        payload: vec![0; 8],
+        ..Ip::udp("10.1.0.2", "20.0.0.1", (1, 2), 0)
+    });
+    within_3_percent(shares(&mut rig, hosts), weights);
+}
+
+#[test]
+fn i21_weights_1_to_1() {
+    i21((1, 1));
+}
+
+#[test]
+fn i21_weights_2_to_1() {
+    i21((2, 1));
+}
+
+#[test]
+fn i21_weights_11_to_45() {
+    i21((11, 45));
+}
+
+#[test]
+fn a_flow_keeps_its_path_however_it_comes() {
+    let mut rig = router(1, (1, 1));
+    for port in 0..64 {
+        let packet = Ip::udp("10.1.0.2", "20.0.0.1", (port, 99), 40);
+        let usual = path(&mut rig, &packet);
+        assert_eq!(path(&mut rig, &packet.clone().options(&[1, 1, 1, 1])), usual);
+        for cut in [34, 35, 36, 37, 38] {
+            let out = rig.send(R1, Frame::cut(&packet.to_port(R1), &[cut]));
+            assert_eq!(out.wire[usual].len(), 1, "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn fragments_of_a_datagram_take_one_path() {
+    let mut rig = router(1, (1, 1));
+    for host in 0..32 {
+        let mut at = |frag| {
+            let dst = format!("20.0.0.{host}");
+            path(&mut rig, &Ip::udp("10.1.0.2", &dst, (host, 7), 40).frag(frag))
+        };
+        assert_eq!(at(0x2000), at(0x0005));
+    }
+}
+
+#[test]
+fn icmp_errors_follow_their_flow() {
+    let mut rig = router(0, (1, 1));
+    for policy in [0, 1] {
+        rig.configure(|_, sysctl| sysctl.fib_multipath_hash_policy = policy);
+        let mut used = [0; common::PORTS];
+        for host in 0..64u16 {
+            let server = format!("20.0.0.{host}");
+            let flow = Ip::udp("10.1.0.2", &server, (host, 53), 16);
+            let usual = path(&mut rig, &flow);
+            used[usual] += 1;
+            // The answer 20.0.0.x sent was too long for somebody behind us, who says so to 20.0.0.x.
+            let answer = Ip::udp(&server, "10.1.0.2", (53, host), 16);
+            let error =
+                Ip::icmp("10.1.0.77", &server, 3, 4, &[&[0, 0, 5, 0], &answer.bytes()[..28]].concat());
+            assert_eq!(path(&mut rig, &error), usual, "policy {policy}");
+            let out = rig.send(R1, Frame::cut(&error.to_port(R1), &[34, 42, 60, 63]));
+            assert_eq!(out.wire[usual].len(), 1, "policy {policy}, in segments");
+        }
+        assert!(used[R2] > 10 && used[R3] > 10, "{used:?}");
+    }
+}
+
+#[test]
+fn a_group_without_live_members_is_no_route() {
+    let mut rig = Rig::new();
+    rig.route("20.0.0.0/8", To::Paths(&[("10.2.0.2", R2, 0), ("10.3.0.2", R3, 0)]));
+    let out = rig.send(R1, Ip::udp("10.1.0.2", "20.0.0.1", (1, 2), 8).to_port(R1));
+    assert_eq!(out.only(R1).icmp(), (3, 0));
+}
