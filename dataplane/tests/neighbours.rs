@@ -103,12 +103,14 @@ fn a_stale_neighbour_is_used_and_reported_once() {
 }
 
 #[test]
-fn use_is_noted_in_the_entry() {
-    let mut rig = Rig::new();
-    let id = rig.neighbour(R2, "10.2.0.2", Nud::Reachable);
-    rig.after(Duration::from_secs(7));
-    rig.send(R1, to("10.2.0.2").to_port(R1)).only(R2);
-    assert_eq!(rig.shared.neigh.entry(id).used(), coarse(rig.now));
+fn use_is_noted_in_the_entry_unless_the_neighbour_is_known_to_be_there() {
+    for (state, noted) in [(Nud::Stale, true), (Nud::Reachable, false), (Nud::Permanent, false)] {
+        let mut rig = Rig::new();
+        let id = rig.neighbour(R2, "10.2.0.2", state);
+        rig.after(Duration::from_secs(7));
+        rig.send(R1, to("10.2.0.2").to_port(R1)).only(R2);
+        assert_eq!(rig.shared.neigh.entry(id).used() == coarse(rig.now), noted, "{state}");
+    }
 }
 
 #[test]
