@@ -9,7 +9,7 @@ use skiff_dataplane::net::MacAddr;
 use super::router::{Router, TempDir, pick, scrape};
 use super::screen::Screen;
 use super::stop::Stop;
-use super::{Live, keep, rates};
+use super::{Live, both, keep, rates};
 use crate::bench::{Case, write_pcap};
 use crate::cli::Demo;
 
@@ -51,7 +51,7 @@ pub(super) fn play(args: &Demo, screen: &mut Screen, stop: &Stop) -> Result<()> 
     }
     screen.title("5. Stop: every packet is accounted for, every buffer is back");
     let stopped = router.stop(screen);
-    seen.and(stopped)
+    both(seen, stopped)
 }
 
 fn config(capture: &str, metrics: SocketAddr) -> String {

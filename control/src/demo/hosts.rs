@@ -8,7 +8,7 @@ use super::router::{Router, TempDir, pick, scrape};
 use super::screen::Screen;
 use super::stop::Stop;
 use super::traffic;
-use super::{Live, keep};
+use super::{Live, both, keep};
 use crate::cli::Demo;
 
 const METRICS: ([u8; 4], u16) = ([127, 0, 0, 1], 9477);
@@ -36,7 +36,7 @@ pub(super) fn play(args: &Demo, screen: &mut Screen, stop: &Stop) -> Result<()> 
     }
     screen.title("6. Stop: every packet is accounted for, every buffer is back");
     let stopped = router.stop(screen);
-    seen.and(stopped)?;
+    both(seen, stopped)?;
     drop((lab, dir));
     screen.line("The hosts, the cables and the files are gone again.");
     Ok(())

@@ -75,6 +75,8 @@ pub(super) struct Job {
     child: Child,
     lines: Receiver<String>,
     stderr: Option<JoinHandle<String>>,
+    /// SIGTERM was not enough.
+    killed: bool,
 }
 
 impl Job {
@@ -99,7 +101,7 @@ impl Job {
                 String::from_utf8_lossy(&text).into_owned()
             })
         });
-        Ok(Job { name: name.to_owned(), child, lines, stderr })
+        Ok(Job { name: name.to_owned(), child, lines, stderr, killed: false })
     }
 
     /// Waits for a line of its output that holds `word`.
@@ -113,8 +115,8 @@ impl Job {
                 Ok(line) if line.contains(word) => return Ok(()),
                 Ok(_) => {}
                 Err(TryRecvError::Disconnected) => {
-                    let why = self.complaint();
-                    bail!("{} ended: {}", self.name, last_line(&why))
+                    let why = self.last_words();
+                    bail!("{} ended: {why}", self.name)
                 }
                 Err(TryRecvError::Empty) if Instant::now() > end => {
                     bail!("{} did not say \"{word}\" within {} s", self.name, limit.as_secs())
@@ -163,22 +165,16 @@ impl Job {
 
     /// Ends it with SIGTERM; the rest of its output, and how it ended (`None`: it had to be killed).
     pub(super) fn terminate(mut self) -> (Vec<String>, Option<ExitStatus>) {
-        if self.is_running() {
-            self.signal(Signal::SIGTERM);
-        }
-        let end = Instant::now() + GRACE;
-        while self.is_running() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let status = self.child.try_wait().ok().flatten();
         self.end();
+        let status = self.child.try_wait().ok().flatten().filter(|_| !self.killed);
         (self.lines.iter().collect(), status)
     }
 
-    /// What it said on standard error, once it has ended.
-    pub(super) fn complaint(&mut self) -> String {
+    /// The last line it said on standard error; ends it if need be.
+    pub(super) fn last_words(&mut self) -> String {
         self.end();
-        self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+        let text = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        last_line(&text).to_owned()
     }
 
     fn signal(&self, signal: Signal) {
@@ -187,8 +183,17 @@ impl Job {
         }
     }
 
+    /// SIGTERM, some time to act on it, and SIGKILL if that was not enough.
     fn end(&mut self) {
         if self.is_running() {
+            self.signal(Signal::SIGTERM);
+        }
+        let end = Instant::now() + GRACE;
+        while self.is_running() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.is_running() {
+            self.killed = true;
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

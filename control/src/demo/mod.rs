@@ -104,3 +104,11 @@ fn keep(args: &Demo, screen: &mut Screen, stop: &Stop) {
         stop.clear();
     }
 }
+
+/// Both outcomes: of what was shown, and of stopping the router.
+fn both(seen: Result<()>, stopped: Result<()>) -> Result<()> {
+    match (seen, stopped) {
+        (Err(seen), Err(stopped)) => Err(anyhow::anyhow!("{seen:#}; {stopped:#}")),
+        (seen, stopped) => seen.and(stopped),
+    }
+}

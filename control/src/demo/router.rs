@@ -89,7 +89,7 @@ impl Router {
         let sample = self.read_counters();
         // A router that is gone says more about why than the connection that failed.
         if sample.is_err() && !self.job.is_running() {
-            bail!("the router ended: {}", self.job.complaint().trim_end());
+            bail!("the router ended: {}", self.job.last_words());
         }
         sample
     }
@@ -118,7 +118,10 @@ impl Router {
     ///
     /// # Errors
     /// If it did not end as it should, or packets are not accounted for.
-    pub(super) fn stop(self, screen: &mut Screen) -> Result<()> {
+    pub(super) fn stop(mut self, screen: &mut Screen) -> Result<()> {
+        if !self.job.is_running() {
+            bail!("the router ended by itself: {}", self.job.last_words());
+        }
         screen.command(&format!("kill -TERM {}", self.job.id()));
         let (lines, status) = self.job.terminate();
         lines.iter().for_each(|line| screen.line(line));

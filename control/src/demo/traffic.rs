@@ -40,7 +40,7 @@ pub(super) fn ping(
         },
         || Ok(()),
     )?;
-    counts.with_context(|| format!("ping: {}", job.complaint().trim_end()))
+    counts.with_context(|| format!("ping: {}", job.last_words()))
 }
 
 /// Numbers of `10 packets transmitted, 10 received, 0% packet loss, time 1802ms`.
