@@ -108,6 +108,12 @@ impl Burst {
         Drain { burst: self, next: 0, end }
     }
 
+    /// A mask of the packets `which` is true of; bit 0 is the first.
+    #[inline]
+    pub fn mask_of(&self, mut which: impl FnMut(&Pkt) -> bool) -> u32 {
+        self.iter().enumerate().fold(0, |mask, (i, pkt)| mask | u32::from(which(pkt)) << i)
+    }
+
     /// Moves the packets whose bit in `mask` is set (bit 0 is the first) to the end of `into`, as far as
     /// there is room; both sides keep their order. Returns how many were moved.
     #[inline]

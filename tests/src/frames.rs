@@ -13,6 +13,9 @@ use crate::netns::Netns;
 /// An Ethernet frame without FCS.
 pub type Frame = Vec<u8>;
 
+/// The lab's router, as some random frames address it.
+const ROUTER: [u8; 4] = [10, 0, 0, 1];
+
 /// A small generator (splitmix64): the same seed gives the same frames on every machine.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -86,7 +89,8 @@ fn seal(frame: &mut [u8]) {
 pub fn random_frame(rng: &mut Rng, dst_mac: [u8; 6], src_mac: [u8; 6], src: [u8; 4], dst: [u8; 4]) -> Frame {
     let most = if rng.one_in(4) { 1400 } else { 60 };
     let len = 42 + rng.below(most);
-    let mut frame = udp_frame(dst_mac, src_mac, src, dst, len);
+    let to = if rng.one_in(6) { ROUTER } else { dst };
+    let mut frame = udp_frame(dst_mac, src_mac, src, to, len);
     rng.fill(&mut frame[42..]);
     if rng.one_in(2) {
         bend_ip_header(rng, &mut frame);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::command::{Outcome, run};
 use crate::lab::METRICS_ADDR;
-use crate::metrics::Metrics;
+use crate::metrics::{Ledger, Metrics};
 use crate::netns::Netns;
 use crate::tempdir::TempDir;
 
@@ -206,12 +206,17 @@ impl Skiff {
         }
     }
 
-    /// Stops the router and expects exit code 0.
+    /// Stops the router and returns its closing balance.
+    ///
+    /// # Panics
+    /// Unless it exits with 0, has accounted for every packet, and has every buffer back in its pool.
     #[track_caller]
-    pub fn stop_cleanly(self) -> String {
-        let stopped = self.stop();
-        assert_eq!(stopped.status.code(), Some(0), "{}", stopped.log);
-        stopped.log
+    pub fn stop_cleanly(self) -> Ledger {
+        let Stopped { status, log } = self.stop();
+        assert_eq!(status.code(), Some(0), "{log}");
+        let (ledger, out) = closing_line(&log).unwrap_or_else(|| panic!("no closing balance: {log}"));
+        assert_eq!((ledger.imbalance(), ledger.held, out), (0, 0, 0), "{log}");
+        ledger
     }
 
     fn log(&self) -> String {
@@ -235,4 +240,31 @@ impl Drop for Skiff {
 
 fn read_log(dir: &Path, name: &str) -> String {
     String::from_utf8_lossy(&fs::read(dir.join(name)).unwrap_or_default()).into_owned()
+}
+
+/// Reads `skiff: stopped: rx 9 + created 1 = tx 8 + dropped 1 + delivered 1 + held 0; 0 of 5120 mbufs out`: the
+/// balance, and the buffers that are not back.
+fn closing_line(log: &str) -> Option<(Ledger, u64)> {
+    let line = log.lines().rev().find_map(|line| line.strip_prefix("skiff: stopped: "))?;
+    let numbers: Vec<u64> =
+        line.split_whitespace().filter_map(|word| word.trim_end_matches(';').parse().ok()).collect();
+    let &[rx, created, tx, dropped, delivered, held, out, _capacity] = numbers.as_slice() else {
+        return None;
+    };
+    Some((Ledger { rx, created, tx, dropped, delivered, held }, out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_closing_balance() {
+        let log = "skiff: ready\nskiff: stopped: rx 9 + created 1 = tx 7 + dropped 2 + delivered 1 + held 0; \
+                   3 of 5120 mbufs out\n";
+        let ledger = Ledger { rx: 9, created: 1, tx: 7, dropped: 2, delivered: 1, held: 0 };
+        assert_eq!(closing_line(log), Some((ledger, 3)));
+        assert_eq!(ledger.imbalance(), 0);
+        assert_eq!(closing_line("skiff: ready\n"), None);
+    }
 }

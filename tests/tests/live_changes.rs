@@ -60,7 +60,7 @@ fn the_route_in_use_is_replaced_without_a_gap() {
     lab.b.run("ip addr add 172.30.0.1/32 dev lo");
     lab.b.run("ip addr add 10.0.1.3/24 dev eth0");
     let skiff = lab.start("[[route]]\nto = \"172.30.0.0/24\"\nvia = \"10.0.1.2\"\n");
-    ping(&lab.a, "-q -c 2 -i 0.1 -W 2 172.30.0.1").expect_all(2);
+    ping(&lab.a, "-q -c 2 -i 0.1 -W 5 172.30.0.1").expect_all(2);
 
     let report = thread::scope(|scope| {
         let pings = scope.spawn(|| ping(&lab.a, "-q -c 2000 -i 0.002 -W 2 172.30.0.1"));
@@ -81,7 +81,7 @@ fn a_deleted_route_stops_its_traffic_and_a_mistake_changes_nothing() {
     ping(&lab.a, "-q -c 1 -W 1 172.30.0.1").expect_none();
 
     skiff.ctl(&format!("ip route add 172.30.0.0/24 via {B_ADDR}"));
-    ping(&lab.a, "-q -c 3 -i 0.01 -W 1 172.30.0.1").expect_all(3);
+    ping(&lab.a, "-q -c 3 -i 0.01 -W 5 172.30.0.1").expect_all(3);
 
     // The kernel's words for the kernel's mistakes.
     let twice = skiff.try_ctl(&format!("ip route add 172.30.0.0/24 via {B_ADDR}"));
@@ -90,7 +90,7 @@ fn a_deleted_route_stops_its_traffic_and_a_mistake_changes_nothing() {
     let nowhere = skiff.try_ctl("ip route add 172.31.0.0/24 via 192.0.2.9");
     assert_eq!(nowhere.code, 1, "{nowhere:?}");
     assert_eq!(skiff.try_ctl("ip route add 172.31.0.0/24 via").code, 2);
-    ping(&lab.a, "-q -c 3 -i 0.01 -W 1 172.30.0.1").expect_all(3);
+    ping(&lab.a, "-q -c 3 -i 0.01 -W 5 172.30.0.1").expect_all(3);
 
     skiff.ctl("ip route del 172.30.0.0/24");
     ping(&lab.a, "-q -c 1 -W 1 172.30.0.1").expect_none();

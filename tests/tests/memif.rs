@@ -34,7 +34,7 @@ fn hosts_meet_over_a_memif_and_both_ends_count_the_same() {
     let mut testpmd = far_end(&lab, &socket);
 
     ping(&lab.a, &format!("-q -c 5 -i 0.2 -W 2 {B_ADDR}"));
-    ping(&lab.a, &format!("-q -c 500 -i 0.002 -W 2 {B_ADDR}")).expect_all(500);
+    ping(&lab.a, &format!("-q -c 500 -i 0.002 -W 5 {B_ADDR}")).expect_all(500);
     transfer(&lab.a, &lab.b, B_ADDR, 8 << 20);
     transfer(&lab.b, &lab.a, "10.0.0.2", 8 << 20);
 
@@ -62,6 +62,6 @@ fn the_far_end_may_leave_and_come_back() {
     assert!(!reachable());
     let _testpmd = far_end(&lab, &socket);
     eventually("second connection", Duration::from_secs(15), reachable);
-    ping(&lab.a, &format!("-q -c 100 -i 0.002 -W 2 {B_ADDR}")).expect_all(100);
+    ping(&lab.a, &format!("-q -c 100 -i 0.002 -W 5 {B_ADDR}")).expect_all(100);
     skiff.stop_cleanly();
 }

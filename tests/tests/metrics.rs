@@ -7,7 +7,7 @@ fn the_page_is_clean_and_counts() {
     let lab = Lab::new();
     let skiff = lab.start("");
     let before = skiff.metrics();
-    ping(&lab.a, &format!("-q -c 100 -i 0.002 -W 1 {B_ADDR}")).expect_all(100);
+    ping(&lab.a, &format!("-q -c 100 -i 0.002 -W 5 {B_ADDR}")).expect_all(100);
     let after = skiff.metrics();
 
     promtool_check_metrics(&after.text);

@@ -24,7 +24,7 @@ fn sighup_applies_the_file_again() {
     skiff.signal(Signal::SIGHUP);
     eventually("the refusal", Duration::from_secs(10), || skiff.stderr().contains("skiff.toml:2:1"));
     assert!(skiff.is_running());
-    ping(&lab.a, "-q -c 3 -i 0.01 -W 1 172.30.0.1").expect_all(3);
+    ping(&lab.a, "-q -c 3 -i 0.01 -W 5 172.30.0.1").expect_all(3);
 
     // And the route goes with the line that made it.
     fs::write(skiff.config_path(), Lab::config()).expect("our own file");
@@ -38,17 +38,17 @@ fn sighup_applies_the_file_again() {
 fn sigterm_drains_under_load() {
     let lab = Lab::new();
     let skiff = lab.start("");
-    ping(&lab.a, &format!("-q -c 3 -i 0.01 -W 1 {B_ADDR}")).expect_all(3);
+    ping(&lab.a, &format!("-q -c 3 -i 0.01 -W 5 {B_ADDR}")).expect_all(3);
 
     let (a_mac, lan_mac) = (lab.a.mac("eth0"), lab.router.mac("lan"));
     let frame = udp_frame(lan_mac, a_mac, [10, 0, 0, 2], [10, 0, 1, 2], 60);
     let socket = RawSocket::open(&lab.a, "eth0");
-    let said = std::thread::scope(|scope| {
+    let closing = std::thread::scope(|scope| {
         let flood = scope.spawn(|| (0..500_000).for_each(|_| socket.send(&frame)));
         eventually("load", Duration::from_secs(10), || lab.b.iface_stat("eth0", "rx_packets") > 10_000);
-        let said = skiff.stop_cleanly();
+        let closing = skiff.stop_cleanly();
         flood.join().expect("the flood ends");
-        said
+        closing
     });
-    assert!(said.contains("pools full"), "no buffer is lost on the way out: {said}");
+    assert!(closing.tx > 10_000, "{closing:?}");
 }

@@ -30,7 +30,7 @@ addresses = ["{WAN_ADDR}/24"]
 
     let reachable = || ping(&lab.a, &format!("-q -c 1 -W 1 {B_ADDR}")).received == 1;
     eventually("the rings are set up", Duration::from_secs(15), reachable);
-    ping(&lab.a, &format!("-q -c 500 -i 0.002 -W 2 {B_ADDR}")).expect_all(500);
+    ping(&lab.a, &format!("-q -c 500 -i 0.002 -W 5 {B_ADDR}")).expect_all(500);
     transfer(&lab.a, &lab.b, B_ADDR, 8 << 20);
     transfer(&lab.b, &lab.a, A_ADDR, 8 << 20);
 

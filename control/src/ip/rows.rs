@@ -301,7 +301,7 @@ pub struct RouteGetRow {
     pub via: Option<Ipv4Addr>,
     /// The device it would leave by; the loopback device for local ones.
     pub dev: String,
-    /// The table the route was found in; printed by `-d`.
+    /// The table the route was found in, 0 if none was needed; printed by `-d`.
     pub table: Table,
     /// The source our own packet would take; none if `from` was given.
     pub src: Option<Ipv4Addr>,

@@ -75,15 +75,17 @@ impl Router {
         }
     }
 
-    /// `link set`: the driver first, since it may refuse; then the model.
+    /// `link set`: the model first, which refuses what makes no sense; then the driver, which may refuse too.
     pub(super) fn link_set(&mut self, set: &LinkSet) -> Result<(), Refusal> {
         let dev = self.rtnl.find(&set.dev)?;
-        // What the model refuses must not have touched the driver: ask it on a copy of the request first.
         let effects = self.rtnl.link_set(set)?;
         if let Err(refusal) = self.drive(&effects) {
             // Back to where the driver still is.
             let undo = self.undo(dev, set);
-            let _ = self.rtnl.link_set(&undo);
+            let undone = self.rtnl.link_set(&undo);
+            // Both happened to the model, so both happen to the tables.
+            self.carry_out(effects);
+            self.carry_out(undone.unwrap_or_default());
             return Err(refusal);
         }
         self.carry_out(effects);

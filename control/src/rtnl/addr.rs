@@ -69,6 +69,12 @@ impl Addr {
     pub(super) fn subnet_broadcast(&self) -> Option<Ipv4Addr> {
         (self.local.prefix_len() < 31 && self.has_subnet()).then(|| self.local.broadcast())
     }
+
+    /// True for the broadcast addresses of its subnet, host bits all ones or all zeros: when another address goes, the
+    /// kernel leaves it such routes.
+    pub(super) fn claims_broadcast(&self, broadcast: Ipv4Addr) -> bool {
+        self.subnet_broadcast().is_some_and(|ones| broadcast == ones || broadcast == self.local.network())
+    }
 }
 
 impl Link {

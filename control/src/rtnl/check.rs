@@ -154,7 +154,7 @@ impl Routes {
         if !link.is_up() {
             return Err(invalid("Nexthop device is not up."));
         }
-        if self.address_type(via, Some(link.ifindex())) != RouteType::Unicast {
+        if self.address_type(via) != RouteType::Unicast {
             return Err(Refusal::Unreachable);
         }
         Ok(Hop { dev: link.ifindex(), via: Some(via), weight: hop.weight, onlink: true, scope: Scope::LINK })
@@ -181,7 +181,7 @@ impl Routes {
     fn check_prefsrc(&self, draft: &Draft) -> Result<(), Refusal> {
         let Some(src) = draft.prefsrc else { return Ok(()) };
         let own = draft.kind == RouteType::Local && src == draft.prefix.addr();
-        if own || self.address_type(src, None) == RouteType::Local {
+        if own || self.address_type(src) == RouteType::Local {
             Ok(())
         } else {
             Err(invalid("Invalid prefsrc address."))

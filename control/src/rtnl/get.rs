@@ -10,6 +10,9 @@ use super::link::Link;
 use super::lookup::{Failure, Found, Question};
 use crate::ip::{Metrics, Refusal, RouteFlags, RouteGet, RouteGetRow, RouteType, Scope, Table};
 
+/// No route was asked.
+const NO_TABLE: Table = Table(0);
+
 impl Rtnl {
     /// Where a packet would go: one of our own, or with `iif` one to forward. Of several next hops the first usable
     /// one answers.
@@ -36,7 +39,7 @@ impl Rtnl {
         if get.to.is_unspecified() || get.to.is_loopback() {
             return Err(invalid_argument());
         }
-        if self.routes.address_type(from, None) == RouteType::Local {
+        if self.routes.address_type(from) == RouteType::Local {
             return Err(invalid_argument());
         }
         if get.to.is_broadcast() {
@@ -56,7 +59,7 @@ impl Rtnl {
             if from.is_multicast() || from.is_broadcast() {
                 return Err(invalid_argument());
             }
-            if !from.is_unspecified() && self.routes.address_type(from, None) != RouteType::Local {
+            if !from.is_unspecified() && self.routes.address_type(from) != RouteType::Local {
                 return Err(Refusal::NoRoute);
             }
         }
@@ -64,12 +67,13 @@ impl Rtnl {
             if !self.links.get(dev).is_some_and(Link::is_up) {
                 return Err(Refusal::NoRoute);
             }
-            if get.to.is_broadcast() || get.to.is_link_local_multicast() {
+            if get.to.is_broadcast() || is_link_local_multicast(get.to) {
                 return Ok(self.direct_row(get, dev));
             }
         }
         if get.to.is_unspecified() {
             let mut row = self.row(get, RouteType::Local, IfIndex::LOOPBACK);
+            row.table = NO_TABLE;
             row.src = Some(Ipv4Addr::LOCALHOST);
             return Ok(row);
         }
@@ -80,16 +84,24 @@ impl Rtnl {
             (Err(_), Some(dev)) => return Ok(self.direct_row(get, dev)),
             (Err(failure), None) => return Err(refusal(failure)),
         };
+        self.output_row(get, found)
+    }
+
+    fn output_row(&self, get: &RouteGet, found: Found) -> Result<RouteGetRow, Refusal> {
         let info = &self.routes.infos.get(found.id).info;
-        let mut row = if info.kind == RouteType::Local {
-            let mut row = self.row(get, RouteType::Local, IfIndex::LOOPBACK);
+        let mut row;
+        if info.kind == RouteType::Local {
+            row = self.row(get, RouteType::Local, IfIndex::LOOPBACK);
             row.src = Some(info.prefsrc.unwrap_or(get.to));
-            row
+            row.metrics = info.metrics();
         } else {
-            let mut row = self.forward_row(get, info.kind, found);
+            row = self.forward_row(get, info.kind, found);
             row.src = self.source(info, found);
-            row
-        };
+            let loopback_source = get.from.or(row.src).is_some_and(|src| src.is_loopback());
+            if loopback_source && self.routes.hop(found).dev != IfIndex::LOOPBACK {
+                return Err(invalid_argument());
+            }
+        }
         if get.from.is_some() {
             row.src = None;
         }
@@ -109,6 +121,7 @@ impl Rtnl {
             _ => RouteType::Unicast,
         };
         let mut row = self.row(get, kind, dev);
+        row.table = NO_TABLE;
         let lent = self.links.select_source(dev, None, Scope::LINK).addr;
         row.src = if get.from.is_some() { None } else { lent };
         row
@@ -118,7 +131,6 @@ impl Rtnl {
         let hop = self.routes.hop(found);
         let mut row = self.row(get, kind, hop.dev);
         row.metrics = self.routes.infos.get(found.id).info.metrics();
-        row.flags = self.routes.hop_flags(found) | onlink_flag(hop.onlink);
         // A gateway that is one of our own addresses stands for the link itself.
         row.via = hop.via.filter(|_| hop.scope == Scope::LINK);
         row
@@ -142,19 +154,9 @@ impl Rtnl {
     }
 }
 
-trait LinkLocalMulticast {
-    fn is_link_local_multicast(&self) -> bool;
-}
-
-impl LinkLocalMulticast for Ipv4Addr {
-    /// 224.0.0.0/24 (RFC 5771 section 4).
-    fn is_link_local_multicast(&self) -> bool {
-        matches!(self.octets(), [224, 0, 0, _])
-    }
-}
-
-fn onlink_flag(onlink: bool) -> RouteFlags {
-    if onlink { RouteFlags::ONLINK } else { RouteFlags::empty() }
+/// 224.0.0.0/24 (RFC 5771 section 4).
+fn is_link_local_multicast(addr: Ipv4Addr) -> bool {
+    matches!(addr.octets(), [224, 0, 0, _])
 }
 
 fn invalid_argument() -> Refusal {

@@ -120,13 +120,14 @@ impl Rtnl {
         let local_kept = keepers(link, src).any(|(a, _)| a.local.addr() == addr.local.addr());
         let broadcast_kept = |broadcast: Ipv4Addr| {
             keepers(link, src).any(|(a, primary)| {
-                a.broadcast == Some(broadcast) || primary && a.subnet_broadcast() == Some(broadcast)
+                a.broadcast == Some(broadcast) || primary && a.claims_broadcast(broadcast)
             })
         };
         let subnet = addr.has_subnet() && !addr.secondary;
-        let own = addr.subnet_broadcast().filter(|_| subnet);
-        let lost: Vec<_> =
-            addr.broadcast.into_iter().chain(own).filter(|broadcast| !broadcast_kept(*broadcast)).collect();
+        // The kernel makes no route for the all-zeros broadcast by itself, but takes away one that `brd -` made.
+        let own = addr.subnet_broadcast().filter(|_| subnet).map(|ones| [ones, addr.local.network()]);
+        let mut lost: Vec<_> = addr.broadcast.into_iter().chain(own.into_iter().flatten()).collect();
+        lost.retain(|broadcast| !broadcast_kept(*broadcast));
         if subnet {
             self.magic_del(dev, subnet_kind, addr.local.trunc(), src, effects);
         }
@@ -137,7 +138,7 @@ impl Rtnl {
             return;
         }
         self.magic_del(dev, RouteType::Local, addr.local.addr().into(), src, effects);
-        if self.routes.address_type(addr.local.addr(), Some(dev)) != RouteType::Local {
+        if self.routes.address_type(addr.local.addr()) != RouteType::Local {
             self.routes.source_gone(addr.local.addr(), effects);
         }
     }

@@ -242,9 +242,9 @@ fn initial_flags(hop: &Hop, info: &Info, links: &Links) -> RouteFlags {
     if carrier || info.scope == Scope::HOST { RouteFlags::empty() } else { RouteFlags::LINKDOWN }
 }
 
-/// The source address whose loss flushes the route: only of routes in the main table, and of none that only reject.
+/// The source address whose loss flushes the route: only of routes in the main table.
 fn flushable_source(info: &Info) -> Option<Ipv4Addr> {
-    info.prefsrc.filter(|_| info.table == Table::MAIN && !info.kind.is_reject())
+    info.prefsrc.filter(|_| info.table == Table::MAIN)
 }
 
 fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<InfoId>>, key: K, id: InfoId) {
@@ -257,7 +257,7 @@ fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<InfoId>>, key
 }
 
 /// What a record means to the forwarding table, and whether a source was borrowed from another device.
-fn forwarding(slot: &Slot, links: &Links) -> (FibRoute, bool) {
+pub(super) fn forwarding(slot: &Slot, links: &Links) -> (FibRoute, bool) {
     let info = &slot.info;
     let mut borrowed = false;
     let hops: Arc<[FibHop]> = slot

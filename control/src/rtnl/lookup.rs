@@ -68,25 +68,16 @@ impl Routes {
         &self.infos.get(found.id).info.hops[found.hop]
     }
 
-    /// The state of the next hop that was found.
-    pub(super) fn hop_flags(&self, found: Found) -> RouteFlags {
-        self.infos.get(found.id).flags[found.hop]
-    }
-
-    /// What kind of address this is: local, broadcast, multicast or, if nothing else is known, unicast. With a device,
-    /// only its own routes count (`inet_addr_type`).
-    pub(super) fn address_type(&self, addr: Ipv4Addr, dev: Option<IfIndex>) -> RouteType {
+    /// What kind of address this is: local, broadcast, multicast or, if nothing else is known, unicast
+    /// (`inet_addr_type`).
+    pub(super) fn address_type(&self, addr: Ipv4Addr) -> RouteType {
         if addr.is_unspecified() || addr.is_broadcast() {
             return RouteType::Broadcast;
         }
         if addr.is_multicast() {
             return RouteType::Multicast;
         }
-        match self.lookup(Question::about(addr)) {
-            Ok(found) if dev.is_none_or(|dev| self.hop(found).dev == dev) => {
-                self.infos.get(found.id).info.kind
-            }
-            _ => RouteType::Unicast,
-        }
+        self.lookup(Question::about(addr))
+            .map_or(RouteType::Unicast, |found| self.infos.get(found.id).info.kind)
     }
 }

@@ -25,6 +25,8 @@ mod rows;
 mod select;
 mod sync;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use skiff_dataplane::net::IfIndex;
 

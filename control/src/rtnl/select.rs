@@ -70,6 +70,7 @@ impl Pattern {
         match self.hops.as_slice() {
             [] | [(None, None)] => true,
             [one] => hops.first().is_some_and(|hop| same(one, hop)),
+            _ if hops.is_empty() => false,
             several => {
                 several.len() >= hops.len() && hops.iter().zip(several).all(|(hop, one)| same(one, hop))
             }

@@ -66,6 +66,10 @@ impl TxTable {
 #[inline]
 pub fn dev_queue_xmit_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
     let (started, count) = (env.stage_start(), list.len() as u64);
+    if let Some(oif) = common_oif(list) {
+        queue_all(env, hands, oif, list);
+    }
+    // What it left, and all that goes several ways.
     for skb in list.drain() {
         queue_one(env, hands, skb);
     }
@@ -79,17 +83,44 @@ pub fn dev_queue_xmit(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
     env.stage_end(Node::DevQueueXmit, 1, started);
 }
 
+/// The device of all packets of the list, if it is the same.
 #[inline]
-fn queue_one(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
-    let dev = env.snap.device(IfIndex(skb.fields().oif));
-    let DeviceKind::Port(port) = dev.kind else { return refuse(env, skb) };
+fn common_oif(list: &SkbList) -> Option<IfIndex> {
+    let oif = list.iter().next()?.fields().oif;
+    let differences = list.iter().fold(0, |bits, skb| bits | (skb.fields().oif ^ oif));
+    (differences == 0).then_some(IfIndex(oif))
+}
+
+/// The buffer of the port under a device that can send; marked as in use.
+#[inline]
+fn port_of<'a>(env: &Env<'_>, hands: &'a mut Hands, oif: IfIndex) -> Option<&'a mut PortTx> {
+    let dev = env.snap.device(oif);
+    let DeviceKind::Port(port) = dev.kind else { return None };
     if !dev.is_running() {
-        return refuse(env, skb);
+        return None;
     }
     let slot = usize::from(port.0) % MAX_PORTS;
-    let Some(tx) = hands.tx.ports[slot].as_deref_mut() else { return refuse(env, skb) };
+    let tx = hands.tx.ports[slot].as_deref_mut()?;
     tx.dev = dev.ifindex;
     hands.tx.dirty |= 1 << slot;
+    Some(tx)
+}
+
+/// Moves a whole list to its device at once. What cannot go there stays in the list.
+#[inline]
+fn queue_all(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbList) {
+    let Some(tx) = port_of(env, hands, oif) else { return };
+    tx.buffer.append(list);
+    if !list.is_empty() {
+        hard_start_xmit(env, tx);
+        // The buffer is empty now, so there is room.
+        tx.buffer.append(list);
+    }
+}
+
+#[inline]
+fn queue_one(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
+    let Some(tx) = port_of(env, hands, IfIndex(skb.fields().oif)) else { return refuse(env, skb) };
     if let Err(skb) = tx.buffer.push(skb) {
         hard_start_xmit(env, tx);
         // The buffer is empty now, so there is room.

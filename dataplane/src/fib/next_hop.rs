@@ -101,11 +101,15 @@ fn boxed_array<T: Default, const N: usize>() -> Box<[T; N]> {
     slice.try_into().unwrap_or_else(|_| unreachable!("collected exactly N elements"))
 }
 
-impl NextHopTable {
-    /// The next hop of that number. Number 0 and free slots read as [`Kind::None`].
+/// A [`NextHopTable`] as loops over a burst hold it: in one register.
+#[derive(Clone, Copy, Debug)]
+pub struct NextHops<'a>(&'a [Slot; MAX_NEXT_HOPS]);
+
+impl NextHops<'_> {
+    /// As [`NextHopTable::get`].
     #[inline]
     pub fn get(&self, id: NextHopId) -> NextHop {
-        let slot = &self.slots[id.index() % MAX_NEXT_HOPS];
+        let slot = &self.0[id.index() % MAX_NEXT_HOPS];
         let [a, b, c] = [0, 1, 2].map(|i| slot.0[i].load(Ordering::Relaxed));
         NextHop {
             kind: Kind::from_bits(a as u8),
@@ -116,6 +120,28 @@ impl NextHopTable {
             prefsrc: c as u32,
             members: (b as u32, (a >> 48) as u16),
         }
+    }
+
+    /// The neighbour entry of a [`Kind::Gateway`] next hop, and of no other, from the number [`NextHopId::get`] gave.
+    #[inline]
+    pub fn gateway_neigh(&self, id: u32) -> Option<NeighId> {
+        let slot = &self.0[id as usize % MAX_NEXT_HOPS];
+        let is_gateway = slot.0[0].load(Ordering::Relaxed) as u8 == Kind::Gateway as u8;
+        is_gateway.then(|| NeighId::from_u32((slot.0[1].load(Ordering::Relaxed) >> 32) as u32))
+    }
+}
+
+impl NextHopTable {
+    /// The next hop of that number. Number 0 and free slots read as [`Kind::None`].
+    #[inline]
+    pub fn get(&self, id: NextHopId) -> NextHop {
+        self.view().get(id)
+    }
+
+    /// The table for reading by the burst.
+    #[inline]
+    pub fn view(&self) -> NextHops<'_> {
+        NextHops(&self.slots)
     }
 
     /// The member of a [`Kind::Multipath`] group for a flow with this 31-bit hash, and the group itself otherwise.

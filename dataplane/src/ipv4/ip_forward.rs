@@ -11,6 +11,7 @@ use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::device::NetDevice;
+use crate::skb::eth;
 use crate::skb::icmp::{ICMP_DEST_UNREACH, ICMP_TIME_EXCEEDED, unreach};
 use crate::skb::ipv4::{self, IP_DF, Ipv4Header, MIN_HEADER_LEN};
 use crate::skb::{Skb, SkbExt, SkbList, pkt_type};
@@ -37,17 +38,15 @@ pub fn ip_forward_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: 
 /// The common case: TTL to spare, fits the MTU, another device, no options. False, and nothing touched, otherwise.
 #[inline]
 fn forward_plain(env: &Env<'_>, dev: &NetDevice, skb: &mut Skb) -> bool {
-    let fields = *skb.fields();
-    let len = skb.network_len();
-    let Some(header) = skb.network_mut().first_chunk_mut::<MIN_HEADER_LEN>() else { return false };
-    let (ttl, tos) = (header[8], header[1]);
-    let plain = (ttl > 1)
-        & (len <= usize::from(fields.mtu))
-        & (fields.oif != dev.ifindex.0)
-        & (fields.pkt_type == pkt_type::HOST)
-        & (fields.ip_hdr_len == MIN_HEADER_LEN as u8);
+    let fields = skb.fields();
+    let plain = fields.is_plain()
+        & (skb.len() <= usize::from(fields.mtu) + eth::HEADER_LEN)
+        & (fields.oif != dev.ifindex.0);
+    let Some(head) = skb.head_mut() else { return false };
+    let plain = plain & (head.ttl() > 1);
     if plain {
-        ipv4::decrease_ttl(header);
+        let tos = head.tos();
+        head.decrease_ttl();
         if env.snap.sysctl.ip_forward_update_priority {
             skb.fields_mut().priority = rt_tos2priority(tos);
         }

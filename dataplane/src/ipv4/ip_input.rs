@@ -11,6 +11,7 @@ use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::device::NetDevice;
+use crate::skb::eth;
 use crate::skb::ipv4::{Ipv4Header, MIN_HEADER_LEN};
 use crate::skb::{Skb, SkbExt, SkbList, checksum};
 
@@ -18,34 +19,39 @@ use crate::skb::{Skb, SkbExt, SkbList, checksum};
 #[inline]
 pub fn ip_list_rcv(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
     let started = env.stage_start();
-    let mut octets = 0;
-    let mut bad = 0u32;
-    for (i, skb) in list.iter_mut().enumerate() {
-        octets += skb.network_len() as u64;
-        bad |= u32::from(!is_plain_and_good(skb)) << i;
+    let (mut octets, mut all_good) = (0, true);
+    for skb in list.iter_mut() {
+        let (good, total_len) = is_plain_and_good(skb);
+        octets += total_len as u64;
+        all_good &= good;
+        skb.fields_mut().ip_hdr_len = MIN_HEADER_LEN as u8;
     }
     let received = list.len() as u64;
     env.cells.mib(Mib::IpInReceives).add(received);
-    env.cells.mib(Mib::IpExtInOctets).add(octets);
-    if bad != 0 {
-        check_slowly(env, dev, list, bad);
+    if !all_good {
+        octets = list.iter().map(|skb| skb.network_len() as u64).sum();
+        let doubtful = list.mask_of(|skb| !is_plain_and_good(skb).0);
+        check_slowly(env, dev, list, doubtful);
     }
+    env.cells.mib(Mib::IpExtInOctets).add(octets);
     env.stage_end(Node::IpRcv, received, started);
     if !list.is_empty() {
         ip_list_rcv_finish(env, hands, dev, list);
     }
 }
 
-/// A header without options, a good checksum, a total length that fills the frame exactly: nearly every packet.
-#[inline]
-fn is_plain_and_good(skb: &mut Skb) -> bool {
-    let len = skb.network_len();
+/// A header without options, a good checksum, a total length that fills the frame exactly: nearly every packet. The
+/// total length is right only then.
+#[inline(always)]
+fn is_plain_and_good(skb: &Skb) -> (bool, usize) {
     let trusted = skb.rx_flags().contains(RxFlags::IP_CKSUM_GOOD);
-    let Some(header) = skb.network().first_chunk::<MIN_HEADER_LEN>() else { return false };
-    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    let good = header[0] == 0x45 && total == len && (trusted || checksum::ipv4_header_20_ok(header));
-    skb.fields_mut().ip_hdr_len = MIN_HEADER_LEN as u8;
-    good
+    let Some(head) = skb.head() else { return (false, 0) };
+    let total_len = head.total_len();
+    let good = (usize::from(skb.fields().network_offset) == eth::HEADER_LEN)
+        & head.is_plain_ipv4()
+        & (total_len + eth::HEADER_LEN == skb.len())
+        & (trusted | head.checksum_ok());
+    (good, total_len)
 }
 
 /// The checks one by one, in the kernel's order, for the packets of `doubtful`. Good ones keep their places.

@@ -12,8 +12,8 @@ use crate::core::env::{Env, Hands};
 use crate::core::shared::ToControl;
 use crate::core::xmit::{dev_queue_xmit, dev_queue_xmit_list};
 use crate::fib::NextHopId;
-use crate::fib::next_hop::Kind;
-use crate::neigh::table::NeighEntry;
+use crate::fib::next_hop::{Kind, NextHops};
+use crate::neigh::table::{NeighEntry, NeighTable};
 use crate::net::{IfIndex, MacAddr};
 use crate::skb::eth::{self, ETH_P_IP};
 use crate::skb::icmp::{ICMP_DEST_UNREACH, unreach};
@@ -26,10 +26,12 @@ pub fn ip_output_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
     let (started, count) = (env.stage_start(), list.len() as u64);
     let mut odd = 0u32;
     let mut octets = 0;
+    let tables = (env.shared.next_hops.view(), &*env.shared.neigh);
     for (i, skb) in list.iter_mut().enumerate() {
-        let sent = output_plain(env, skb);
-        octets += if sent { skb.network_len() as u64 } else { 0 };
-        odd |= u32::from(!sent) << i;
+        match output_plain(env, tables, skb) {
+            Some(len) => octets += len as u64,
+            None => odd |= 1 << i,
+        }
     }
     env.cells.mib(Mib::IpOutTransmits).add(count - u64::from(odd.count_ones()));
     env.cells.mib(Mib::IpExtOutOctets).add(octets);
@@ -52,19 +54,25 @@ fn output_mixed(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList, odd: u32) 
     }
 }
 
-/// The common case: it fits, and the neighbour's header is ready. False, and nothing touched, otherwise.
+/// The common case: it fits, and the neighbour's header is ready and has its room. Returns the length from the IP header
+/// on; `None`, and nothing touched, otherwise.
 #[inline]
-fn output_plain(env: &Env<'_>, skb: &mut Skb) -> bool {
-    if skb.network_len() > usize::from(skb.fields().mtu) {
-        return false;
+fn output_plain(env: &Env<'_>, (hops, neigh): (NextHops<'_>, &NeighTable), skb: &mut Skb) -> Option<usize> {
+    let fields = skb.fields();
+    let len = skb.len().wrapping_sub(eth::HEADER_LEN);
+    if (usize::from(fields.network_offset) != eth::HEADER_LEN) | (len > usize::from(fields.mtu)) {
+        return None;
     }
-    let Some(entry) = neighbour(env, skb) else { return false };
-    let Some(header) = entry.header() else { return false };
-    entry.mark_used(env.now_coarse);
-    if entry.needs_confirm() {
-        report_use(env, skb, entry);
-    }
-    write_header(skb, &header)
+    let entry = match hops.gateway_neigh(fields.next_hop) {
+        Some(id) => neigh.entry(id),
+        None => neighbour(env, skb)?,
+    };
+    let (first, second) = match entry.connected_header() {
+        Some(words) => words,
+        None => entry.header_words().inspect(|_| note_use(env, skb, entry))?,
+    };
+    skb.head_mut()?.set_ether(first, second);
+    Some(len)
 }
 
 /// The neighbour entry of the packet's next hop, if there is one.
@@ -82,7 +90,15 @@ fn neighbour<'a>(env: &Env<'a>, skb: &Skb) -> Option<&'a NeighEntry> {
     }
 }
 
+/// A use in a state other than connected: notes it, and tells the control thread of the first of a stale entry.
 #[cold]
+fn note_use(env: &Env<'_>, skb: &Skb, entry: &NeighEntry) {
+    entry.mark_used(env.now_coarse);
+    if entry.needs_confirm() {
+        report_use(env, skb, entry);
+    }
+}
+
 fn report_use(env: &Env<'_>, skb: &Skb, entry: &NeighEntry) {
     let fields = skb.fields();
     let id = env.shared.neigh.lookup(IfIndex(fields.oif), fields.gateway);
@@ -161,9 +177,8 @@ fn ip_finish_output2(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
             Some(header)
         }
         _ => neighbour(env, &skb).and_then(|entry| {
-            entry.mark_used(env.now_coarse);
-            if entry.needs_confirm() {
-                report_use(env, &skb, entry);
+            if !entry.state().is_connected() {
+                note_use(env, &skb, entry);
             }
             entry.header()
         }),

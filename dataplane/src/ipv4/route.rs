@@ -37,12 +37,11 @@ pub fn ip_list_rcv_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, lis
     let (started, count) = (env.stage_start(), list.len() as u64);
     // Nothing of a burst is plain where every source must be looked up or nothing may be forwarded.
     let strict = dev.conf.rp_filter != 0 || !dev.conf.forwarding;
-    let mut special = if strict { u32::MAX } else { 0 };
-    for (i, skb) in list.iter().enumerate() {
-        special |= u32::from(needs_second_look(env, skb)) << i;
-    }
+    let mut dsts = [0u32; SkbList::CAPACITY];
+    let plain = destinations(env, list, &mut dsts);
+    let special = if plain && !strict { 0 } else { special_mask(env, strict, list) };
     // The others are looked up with the burst all the same: that is cheaper than to take them out first.
-    let (to_us, elsewhere) = if strict { (0, 0) } else { route_burst(env, list) };
+    let (to_us, elsewhere) = if strict { (0, 0) } else { route_burst(env, list, &dsts) };
     let mut local = SkbList::new();
     if special | to_us | elsewhere != 0 {
         split(env, hands, dev, list, &mut local, (to_us & !special, special | elsewhere));
@@ -90,46 +89,66 @@ fn put(env: &Env<'_>, list: &mut SkbList, skb: Skb) {
     }
 }
 
-/// True for a packet whose addresses, options or frame need more than a route lookup.
-#[inline]
-fn needs_second_look(env: &Env<'_>, skb: &Skb) -> bool {
-    let fields = skb.fields();
-    let Some(header) = Ipv4Header::parse(skb.network()) else { return true };
-    let (src, dst) = (header.src(), header.dst());
-    is_special(src)
-        | is_special(dst)
-        | (fields.ip_hdr_len != MIN_HEADER_LEN as u8)
-        | (fields.pkt_type != pkt_type::HOST)
-        || env.snap.local.contains(src)
+/// The packets that need more than a route lookup.
+#[cold]
+fn special_mask(env: &Env<'_>, strict: bool, list: &SkbList) -> u32 {
+    if strict { u32::MAX } else { list.mask_of(|skb| plain_destination(env, skb).is_none()) }
+}
+
+/// Fills in the destinations of a burst; true if all its packets need a route lookup and nothing more.
+#[inline(always)]
+fn destinations(env: &Env<'_>, list: &SkbList, dsts: &mut [u32; SkbList::CAPACITY]) -> bool {
+    let mut all_plain = true;
+    for (skb, dst) in list.iter().zip(dsts) {
+        match plain_destination(env, skb) {
+            Some(addr) => *dst = addr,
+            None => all_plain = false,
+        }
+    }
+    all_plain
+}
+
+/// The destination of a packet whose addresses, options and frame need nothing but a route lookup.
+#[inline(always)]
+fn plain_destination(env: &Env<'_>, skb: &Skb) -> Option<u32> {
+    let head = skb.head()?;
+    let (src, dst) = (head.src(), head.dst());
+    let special = is_special(src) | is_special(dst) | !skb.fields().is_plain();
+    (!special && !env.snap.local.contains(src)).then_some(dst)
 }
 
 /// 0.0.0.0/8, 127.0.0.0/8, and everything from 224.0.0.0 up.
 #[inline]
 fn is_special(addr: u32) -> bool {
-    let top = addr >> 24;
-    (top == 0) | (top == 127) | (top >= 224)
+    const SPECIAL: [bool; 256] = {
+        let mut special = [false; 256];
+        let mut top = 0;
+        while top < 256 {
+            special[top] = top == 0 || top == 127 || top >= 224;
+            top += 1;
+        }
+        special
+    };
+    SPECIAL[(addr >> 24) as usize]
 }
 
 /// Looks up a burst of plain packets. Fills in the next hop of those to forward; returns the masks of those for the
 /// router itself and of those that are neither.
 #[inline]
-fn route_burst(env: &Env<'_>, list: &mut SkbList) -> (u32, u32) {
-    let mut dsts = [0u32; SkbList::CAPACITY];
+fn route_burst(env: &Env<'_>, list: &mut SkbList, dsts: &[u32; SkbList::CAPACITY]) -> (u32, u32) {
     let mut hops = [NextHopId::NONE; SkbList::CAPACITY];
     let n = list.len();
-    for (dst, skb) in dsts.iter_mut().zip(list.iter()) {
-        *dst = Ipv4Header::parse(skb.network()).map_or(0, |h| h.dst());
-    }
     env.shared.fib.lookup_bulk(&dsts[..n], &mut hops[..n]);
+    let next_hops = env.shared.next_hops.view();
     let (mut to_us, mut elsewhere) = (0u32, 0u32);
-    for (i, (skb, &id)) in list.iter_mut().zip(&hops).enumerate() {
+    for (i, ((skb, &id), &dst)) in list.iter_mut().zip(&hops).zip(dsts).enumerate() {
         let mut id = id;
-        let mut hop = env.shared.next_hops.get(id);
+        let mut hop = next_hops.get(id);
         if hop.kind == Kind::Multipath {
             (id, hop) = fib_select_path(env, skb, id);
         }
         match hop.kind {
-            Kind::Gateway | Kind::Link => set_route(skb, id, &hop, dsts[i]),
+            Kind::Gateway | Kind::Link => set_route(skb, id, &hop, dst),
             Kind::Local => to_us |= 1 << i,
             _ => elsewhere |= 1 << i,
         }

@@ -103,6 +103,11 @@ impl Nud {
 
 /// [`Nud::is_valid`] on the raw value: one AND for the lcores.
 #[inline]
+pub(super) const fn connected_bits(bits: u8) -> bool {
+    const CONNECTED: u8 = Nud::Permanent as u8 | Nud::Noarp as u8 | Nud::Reachable as u8;
+    bits & CONNECTED != 0
+}
+
 pub(super) const fn valid_bits(bits: u8) -> bool {
     const VALID: u8 = Nud::Permanent as u8
         | Nud::Noarp as u8

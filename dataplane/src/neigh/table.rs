@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::nud::{Nud, valid_bits};
+use super::nud::{Nud, connected_bits, valid_bits};
 use crate::net::{IfIndex, MacAddr};
 use crate::time::Instant;
 
@@ -77,16 +77,31 @@ impl NeighEntry {
     /// The Ethernet header for an IPv4 packet to this neighbour, if its address may be used (`NUD_VALID`).
     #[inline]
     pub fn header(&self) -> Option<[u8; 14]> {
+        let (head, tail) = self.header_words()?;
+        let mut header = [0; 14];
+        header[..8].copy_from_slice(&head.to_ne_bytes());
+        header[8..].copy_from_slice(&tail.to_ne_bytes()[..6]);
+        Some(header)
+    }
+
+    /// The same header as two words in native byte order: bytes 0..8, and bytes 8..14 with two unused ones behind.
+    #[inline]
+    pub fn header_words(&self) -> Option<(u64, u64)> {
         // Acquire: a valid state was stored after the header it vouches for.
         if !valid_bits(self.state.load(Ordering::Acquire)) {
             return None;
         }
-        let head = self.header_head.load(Ordering::Relaxed).to_ne_bytes();
-        let tail = self.header_tail.load(Ordering::Relaxed).to_ne_bytes();
-        let mut header = [0; 14];
-        header[..8].copy_from_slice(&head);
-        header[8..].copy_from_slice(&tail[..6]);
-        Some(header)
+        Some((self.header_head.load(Ordering::Relaxed), self.header_tail.load(Ordering::Relaxed)))
+    }
+
+    /// The same words, but only in a connected state (`NUD_CONNECTED`), where a use needs no noting.
+    #[inline]
+    pub fn connected_header(&self) -> Option<(u64, u64)> {
+        // Acquire: as in `header_words`.
+        if !connected_bits(self.state.load(Ordering::Acquire)) {
+            return None;
+        }
+        Some((self.header_head.load(Ordering::Relaxed), self.header_tail.load(Ordering::Relaxed)))
     }
 
     /// The state now.

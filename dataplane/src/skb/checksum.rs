@@ -1,5 +1,8 @@
 //! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
 
+use zerocopy::byteorder::native_endian;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
 /// One's complement sum of `bytes`, folded to 16 bits, in the byte order of the wire read as big endian.
 /// A trailing odd byte counts as the high byte of a word.
 pub fn sum(bytes: &[u8]) -> u16 {
@@ -46,14 +49,26 @@ pub fn fold(mut acc: u64) -> u16 {
     acc as u16
 }
 
+/// 20 bytes as the largest words there are.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct HeaderWords {
+    a: native_endian::U64,
+    b: native_endian::U64,
+    c: native_endian::U32,
+}
+
 /// True if a header of 20 bytes, its checksum field included, sums to all ones.
 #[inline]
 pub fn ipv4_header_20_ok(header: &[u8; 20]) -> bool {
     // The sum is the same in either byte order up to a swap, and all ones swap to all ones, so native loads do.
-    let [a, b] = [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|i| header[at + i])));
-    let c = u32::from_ne_bytes(std::array::from_fn(|i| header[16 + i]));
-    let acc = (a >> 32) + (a & 0xffff_ffff) + (b >> 32) + (b & 0xffff_ffff) + u64::from(c);
-    fold(acc) == 0xffff
+    let words: &HeaderWords = zerocopy::transmute_ref!(header);
+    let (sum, carry) = words.a.get().overflowing_add(words.b.get());
+    let (sum, again) = sum.overflowing_add(u64::from(words.c.get()) + u64::from(carry));
+    // Modulo 0xffff every carry is worth 1, like the bit it left. All ones is 0 there, and so is a sum of nothing,
+    // which a header that begins with its version is not; the last carry leaves far too little behind to overflow.
+    let sum = sum.wrapping_add(u64::from(again));
+    sum.is_multiple_of(0xffff) && sum != 0
 }
 
 /// The checksum after a 16-bit field changed from `old` to `new` (RFC 1624 equation 3).

@@ -6,11 +6,14 @@
 
 pub mod checksum;
 pub mod eth;
+pub mod head;
 pub mod icmp;
 pub mod ipv4;
 pub mod udp;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use head::FrameHead;
 
 pub use skiff_pmd::{Burst as SkbList, Pkt as Skb};
 
@@ -66,6 +69,17 @@ pub struct SkbFields {
     pub pad: u16,
 }
 
+impl SkbFields {
+    /// True once `ip_rcv` has found a packet of the plain shape: for this device, an IP header without options right
+    /// behind an untagged Ethernet header, and nothing noted about it.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        // The four bytes are neighbours, so this is one comparison.
+        [self.network_offset, self.ip_hdr_len, self.pkt_type, self.flags]
+            == [eth::HEADER_LEN as u8, ipv4::MIN_HEADER_LEN as u8, pkt_type::HOST, 0]
+    }
+}
+
 /// Typed access to what skiff keeps beside the bytes of a packet.
 pub trait SkbExt {
     /// The hot fields.
@@ -76,6 +90,11 @@ pub trait SkbExt {
     fn network(&self) -> &[u8];
     /// The bytes of the first segment from the IP header on, to change.
     fn network_mut(&mut self) -> &mut [u8];
+    /// The first bytes of the first segment as an Ethernet and an IPv4 header; `None` if there are fewer. They are what
+    /// they seem only in a packet of the plain shape, see [`SkbFields::is_plain`].
+    fn head(&self) -> Option<&FrameHead>;
+    /// The same, to change.
+    fn head_mut(&mut self) -> Option<&mut FrameHead>;
     /// Length of the packet from the IP header to its end, over all segments.
     fn network_len(&self) -> usize;
 }
@@ -100,6 +119,16 @@ impl SkbExt for Skb {
     fn network_mut(&mut self) -> &mut [u8] {
         let offset = self.fields().network_offset as usize;
         self.data_mut().get_mut(offset..).unwrap_or(&mut [])
+    }
+
+    #[inline]
+    fn head(&self) -> Option<&FrameHead> {
+        FrameHead::ref_from_prefix(self.data()).ok().map(|(head, _)| head)
+    }
+
+    #[inline]
+    fn head_mut(&mut self) -> Option<&mut FrameHead> {
+        FrameHead::mut_from_prefix(self.data_mut()).ok().map(|(head, _)| head)
     }
 
     #[inline]

@@ -218,7 +218,7 @@ pub fn show_route_get(row: &RouteGetRow, options: &Options) -> String {
         from: row.from.map(|from| from.to_string()),
         via: row.via,
         dev: Some(&row.dev),
-        table: Some(row.table).filter(|_| options.details),
+        table: Some(row.table).filter(|table| options.details && *table != Table(0)),
         protocol: None,
         scope: None,
         src: row.src,
