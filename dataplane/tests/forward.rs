@@ -78,6 +78,17 @@ fn i12_fragmentation_needed() {
     rig.send(R1, over.to_port(R1)).drop_of(IpForward, PktTooBig);
 }
 
+/// An error is no longer than the way back carries in one piece.
+#[test]
+fn errors_fit_the_way_back() {
+    let mut rig = Rig::new();
+    rig.route("20.0.0.0/8", To::Narrow("10.1.0.2", R1, 300));
+    let packet = Ip::udp("20.0.0.9", "10.2.0.2", (5, 6), 1000).ttl(1);
+    let error = rig.send(R1, packet.to_port(R1)).only(R1);
+    assert_eq!((error.icmp(), error.payload.len() + 20), ((11, 0), 300));
+    assert_eq!(error.quote(), &packet.bytes()[..272]);
+}
+
 #[test]
 fn i12_is_not_limited() {
     let mut rig = narrow(1000);

@@ -41,10 +41,11 @@ pub fn icmp_send(env: &Env<'_>, hands: &mut Hands, about: &Skb, icmp_type: u8, c
         Verdict::LimitedGlobal => return env.cells.mib(Mib::IcmpOutRateLimitGlobal).add(1),
         Verdict::LimitedHost => return env.cells.mib(Mib::IcmpOutRateLimitHost).add(1),
     }
-    let Some(saddr) = source_address(env, about, src, dst) else {
+    let Some((saddr, mtu)) = way_back(env, about, src, dst) else {
         return env.cells.mib(Mib::IpOutNoRoutes).add(1);
     };
-    let quoted = about.network_len().min(MAX_ERROR_LEN - MIN_HEADER_LEN - HEADER_LEN);
+    let room = MAX_ERROR_LEN.min(usize::from(mtu)).saturating_sub(MIN_HEADER_LEN + HEADER_LEN);
+    let quoted = about.network_len().min(room);
     let fields = Ipv4Fields {
         tos: (tos & 0x1e) | IPTOS_PREC_INTERNETCONTROL,
         total_len: (MIN_HEADER_LEN + HEADER_LEN + quoted) as u16,
@@ -97,9 +98,9 @@ fn may_report(about: &Skb, header: &Ipv4Header<'_>) -> bool {
     true
 }
 
-/// Where an error comes from: the address the packet was sent to if it is ours, else the one that faces the sender.
-/// `None` if there is no way back.
-fn source_address(env: &Env<'_>, about: &Skb, sender: u32, dst: u32) -> Option<u32> {
+/// Where an error comes from, and the MTU of its way: the address the packet was sent to if it is ours, else the one
+/// that faces the sender. `None` if there is no way back.
+fn way_back(env: &Env<'_>, about: &Skb, sender: u32, dst: u32) -> Option<(u32, u16)> {
     let back = env.shared.fib.lookup(sender);
     let mut hop = env.shared.next_hops.get(back);
     if hop.kind == Kind::Multipath {
@@ -108,17 +109,20 @@ fn source_address(env: &Env<'_>, about: &Skb, sender: u32, dst: u32) -> Option<u
     if !matches!(hop.kind, Kind::Gateway | Kind::Link) {
         return None;
     }
-    if env.snap.local.contains(dst) {
-        return Some(dst);
-    }
-    if env.snap.sysctl.icmp_errors_use_inbound_ifaddr {
-        let inbound = env.snap.device(IfIndex(about.fields().iif));
-        if let Some(addr) = inbound.select_addr(0) {
-            return Some(addr);
+    let faces_sender = || match hop.prefsrc {
+        0 => {
+            env.snap.device(hop.oif).select_addr(if hop.kind == Kind::Gateway { hop.gateway } else { sender })
         }
-    }
-    let towards = if hop.kind == Kind::Gateway { hop.gateway } else { sender };
-    if hop.prefsrc != 0 { Some(hop.prefsrc) } else { env.snap.device(hop.oif).select_addr(towards) }
+        prefsrc => Some(prefsrc),
+    };
+    let addr = if env.snap.local.contains(dst) {
+        Some(dst)
+    } else if env.snap.sysctl.icmp_errors_use_inbound_ifaddr {
+        env.snap.device(IfIndex(about.fields().iif)).select_addr(0).or_else(faces_sender)
+    } else {
+        faces_sender()
+    };
+    addr.map(|addr| (addr, hop.mtu))
 }
 
 /// A packet of our own: Ethernet header room, IP header, and `total_len` worth of payload that `fill` writes.
