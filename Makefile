@@ -64,7 +64,7 @@ fuzz:
 	scripts/install-deps.sh fuzz
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
 	set -e; for target in $(FUZZ_TARGETS); do \
-	    $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=2048; \
+	    SKIFF_DPDK_LINK=shared $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=2048; \
 	done
 
 fmt:
