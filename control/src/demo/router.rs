@@ -203,7 +203,9 @@ mod tests {
         assert_eq!(Account::parse(line), Some(Account { came: 13, went: 13, full: true }));
         assert!(Account::parse(line).unwrap().check().is_ok());
         assert!(Account::parse(&line.replace("rx 10", "rx 11")).unwrap().check().is_err());
-        assert!(Account::parse(&line.replace("pools full", "2 of 5120 mbufs missing")).unwrap().check().is_err());
+        assert!(
+            Account::parse(&line.replace("pools full", "2 of 5120 mbufs missing")).unwrap().check().is_err()
+        );
         assert_eq!(Account::parse("skiff: ready"), None);
         assert_eq!(Account::parse("skiff: stopped: rx 1"), None);
         let negative = line.replace("held 1", "held -1");
