@@ -35,7 +35,7 @@ pub(super) fn is_installed(program: &str) -> bool {
 /// # Errors
 /// Names the first that is not, and its package.
 pub(super) fn need(programs: &[&str]) -> Result<()> {
-    for program in programs.iter().filter(|program| !is_installed(program)) {
+    if let Some(program) = programs.iter().find(|program| !is_installed(program)) {
         let package =
             PACKAGES.iter().find(|(name, _)| name == program).map_or(*program, |(_, package)| package);
         bail!("needs `{program}`: apt-get install {package}");
