@@ -144,7 +144,7 @@ fn generate_bindings(crate_dir: &Path, out_dir: &Path, flags: &[String]) {
         .allowlist_function("skiff_.*")
         .allowlist_var("SKIFF_.*")
         .allowlist_function("rte_(version|strerror)")
-        .allowlist_function("rte_eal_(init|hotplug_remove)")
+        .allowlist_function("rte_eal_(init|hotplug_remove|get_runtime_dir)")
         .allowlist_function("rte_dev_probe")
         .allowlist_function("rte_thread_(register|unregister)")
         .allowlist_function("rte_mbuf_(dynfield_register_offset|dynfield_lookup|dyn_rx_timestamp_register)")

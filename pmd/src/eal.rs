@@ -1,7 +1,9 @@
 //! DPDK's environment abstraction layer: memory, devices and the main lcore.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, OsStr, c_char};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -161,7 +163,18 @@ impl Drop for EalToken {
         let _control = control();
         UP.store(false, Ordering::Release);
         port::close_all();
+        // EAL makes it at every start and leaves it behind. One that is not empty is shared, and stays.
+        let _ = std::fs::remove_dir(runtime_directory());
     }
+}
+
+/// Where EAL keeps this process's runtime files.
+fn runtime_directory() -> PathBuf {
+    // SAFETY: needs nothing.
+    let path = unsafe { dpdk_sys::rte_eal_get_runtime_dir() };
+    // SAFETY: a NUL-terminated text in static memory, written when EAL started.
+    let path = unsafe { CStr::from_ptr(path) };
+    PathBuf::from(OsStr::from_bytes(path.to_bytes()))
 }
 
 static UP: AtomicBool = AtomicBool::new(false);

@@ -57,8 +57,16 @@ pub fn run(args: &Run, socket: &Path) -> ExitCode {
             return Exit::ConfigInvalid.into();
         }
     };
+    // From here on a signal ends the start-up in order too: it is looked at as soon as the router is up.
+    let signals = match Signals::register() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprint!("{}", error_line("run", error));
+            return Exit::Failed.into();
+        }
+    };
     match Daemon::start(config, args, socket) {
-        Ok(daemon) => daemon.serve(&args.config),
+        Ok(daemon) => daemon.serve(&args.config, &signals),
         Err(StartError::Config(diagnostics)) => {
             complain(&diagnostics);
             Exit::ConfigInvalid.into()
@@ -163,20 +171,13 @@ impl Daemon {
     }
 
     /// The control thread's loop, until a signal ends it.
-    fn serve(self, file: &Path) -> ExitCode {
-        let (stop, reload) = match signals() {
-            Ok(flags) => flags,
-            Err(error) => {
-                eprint!("{}", error_line("run", error));
-                return self.stop(Exit::Failed);
-            }
-        };
+    fn serve(self, file: &Path, signals: &Signals) -> ExitCode {
         self.shared.adopt_control_thread();
         println!("skiff: ready");
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
         let mut watch = links::LinkWatch::default();
-        while !stop.load(Ordering::Relaxed) {
-            if reload.swap(false, Ordering::Relaxed) {
+        while !signals.stop.load(Ordering::Relaxed) {
+            if signals.reload.swap(false, Ordering::Relaxed) {
                 self.reload(file);
             }
             let (deadline, more) = {
@@ -300,10 +301,21 @@ fn spawn(
     if handles.is_empty() { Err(anyhow!("no CPU for a worker")) } else { Ok(handles) }
 }
 
-fn signals() -> std::io::Result<(Arc<AtomicBool>, Arc<AtomicBool>)> {
-    let (stop, reload) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    signal_hook::flag::register(SIGTERM, Arc::clone(&stop))?;
-    signal_hook::flag::register(SIGINT, Arc::clone(&stop))?;
-    signal_hook::flag::register(SIGHUP, Arc::clone(&reload))?;
-    Ok((stop, reload))
+/// What signals have asked for.
+#[derive(Default)]
+struct Signals {
+    /// SIGTERM or SIGINT.
+    stop: Arc<AtomicBool>,
+    /// SIGHUP.
+    reload: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn register() -> std::io::Result<Signals> {
+        let signals = Signals::default();
+        signal_hook::flag::register(SIGTERM, Arc::clone(&signals.stop))?;
+        signal_hook::flag::register(SIGINT, Arc::clone(&signals.stop))?;
+        signal_hook::flag::register(SIGHUP, Arc::clone(&signals.reload))?;
+        Ok(signals)
+    }
 }
