@@ -140,6 +140,7 @@ impl Worker {
         loop {
             let start = rdtsc();
             shared.qsbr.quiescent(self.id);
+            cells.last_quiescent_tsc.set(start);
             if shared.generation() != snap.generation {
                 snap = shared.snapshot();
             }
@@ -155,8 +156,6 @@ impl Worker {
                 continue;
             }
             cells.idle_cycles.add(end - start);
-            // Off the hot path here: a round that found nothing.
-            cells.last_quiescent_tsc.set(end);
             if let Some(nap) = sleeper.nap(end) {
                 shared.qsbr.offline(self.id);
                 let interrupted = sleeper.sleep(nap, &mut self.rx);
