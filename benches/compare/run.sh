@@ -11,6 +11,7 @@
 #
 # CPU time, not wall time: other users of the CPU do not count. Compare ratios; absolute numbers are of one machine.
 set -euo pipefail
+shopt -s inherit_errexit
 cd "$(dirname "$0")/../.."
 
 cases=(${CASES:-1flow 1024flows 65kflows 1mroutes})
@@ -97,9 +98,9 @@ testpmd_cycles() {
 
 # skiff_cycles CASE: "total generator net" of one run, each the median of its own interleaved slices.
 skiff_cycles() {
-    "$skiff" bench forward --case "$1" --seconds "$seconds" --cpu "$cpu" --pcap "$work/$1.pcap" -j |
-        python3 -c 'import json, sys; r = json.load(sys.stdin)
-print(*(r[k]["median"] for k in ("total", "generator", "cycles_per_packet")), r["hugepages"])'
+    "$skiff" bench forward --case "$1" --seconds "$seconds" --cpu "$cpu" --pcap "$work/$1.pcap" -j >"$work/skiff.json"
+    python3 -c 'import json, sys; r = json.load(sys.stdin)
+print(*(r[k]["median"] for k in ("total", "generator", "cycles_per_packet")), r["hugepages"])' <"$work/skiff.json"
 }
 
 # follow_memory True|False: testpmd's memory arguments as skiff's choice was.
@@ -122,7 +123,8 @@ printf '%-10s | %-15s | %-15s | %-15s | %-15s\n' case 'skiff' 'skiff net' 'testp
 for case in "${cases[@]}"; do
     rm -f "$work"/*.txt
     for ((round = 0; round < rounds; round++)); do
-        read -r total _ net huge <<<"$(skiff_cycles "$case")"
+        figures=$(skiff_cycles "$case")
+        read -r total _ net huge <<<"$figures"
         follow_memory "$huge"
         generator=$(testpmd_cycles rxonly "$work/$case.pcap")
         mac=$(testpmd_cycles mac "$work/$case.pcap")
