@@ -11,6 +11,7 @@
 #
 # CPU time, not wall time: other users of the CPU do not count. Compare ratios; absolute numbers are of one machine.
 set -euo pipefail
+shopt -s inherit_errexit
 cd "$(dirname "$0")/../.."
 
 cases=(${CASES:-1flow 1024flows 65kflows 1mroutes})
@@ -21,13 +22,15 @@ target=${CARGO_TARGET_DIR:-target}
 skiff=${SKIFF_BIN:-$target/release/skiff}
 pages_file=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 
+# Set by the first run of skiff, which takes hugepages if they are usable; testpmd follows it.
+memory=() mode=
 work=$(mktemp -d)
 pages_before=
 testpmd_pid=
 cleanup() {
     [ -z "$testpmd_pid" ] || kill -KILL "$testpmd_pid" 2>/dev/null || true
     [ -z "$pages_before" ] || echo "$pages_before" >$pages_file
-    rm -rf "$work"
+    rm -rf "$work" "/run/dpdk/cmp$$"
 }
 trap cleanup EXIT
 
@@ -38,8 +41,6 @@ if [ -n "${HUGEPAGES:-}" ]; then
     echo "$HUGEPAGES" >$pages_file
     [ "$(<$pages_file)" -ge "$HUGEPAGES" ] || { echo "${0##*/}: the kernel gave only $(<$pages_file) of $HUGEPAGES pages" >&2; exit 1; }
 fi
-if [ "$(<$pages_file)" -gt 0 ]; then memory=(--in-memory) mode=hugepages; else memory=(--no-huge -m 768 --no-shconf) mode="no hugepages"; fi
-
 # The process answers at its prompt; each answer ends in the next one.
 ask() {
     local line prompts
@@ -57,7 +58,7 @@ ask() {
 worker_cpu_ns() {
     local task
     for task in /proc/"$testpmd_pid"/task/*; do
-        if [ "$(<"$task/comm")" = lcore-worker-1 ]; then
+        if [[ "$(<"$task/comm")" == *-worker-1 ]]; then
             cut -d' ' -f1 "$task/schedstat"
             return
         fi
@@ -90,15 +91,25 @@ testpmd_cycles() {
     wait "$testpmd_pid" || true
     testpmd_pid=
     rm -f "$work/in"
+    [ -n "$packets" ] && [ "$((after - before))" -gt 0 ] || { echo "testpmd $1 measured nothing" >&2; tail -20 "$work/log" >&2; return 1; }
     awk -v khz="$tsc_khz" -v ns="$((after - before))" -v packets="$packets" \
         'BEGIN { printf "%.2f\n", khz * 1e3 * ns / 1e9 / packets }'
 }
 
 # skiff_cycles CASE: "total generator net" of one run, each the median of its own interleaved slices.
 skiff_cycles() {
-    "$skiff" bench forward --case "$1" --seconds "$seconds" --cpu "$cpu" --pcap "$work/$1.pcap" -j |
-        python3 -c 'import json, sys; r = json.load(sys.stdin)
-print(*(r[k]["median"] for k in ("total", "generator", "cycles_per_packet")), r["hugepages"])'
+    "$skiff" bench forward --case "$1" --seconds "$seconds" --cpu "$cpu" --pcap "$work/$1.pcap" -j >"$work/skiff.json"
+    python3 -c 'import json, sys; r = json.load(sys.stdin)
+print(*(r[k]["median"] for k in ("total", "generator", "cycles_per_packet")), r["hugepages"])' <"$work/skiff.json"
+}
+
+# follow_memory True|False: testpmd's memory arguments as skiff's choice was.
+follow_memory() {
+    local now="no hugepages"
+    memory=(--no-huge -m 768 --no-shconf)
+    [ "$1" = True ] && now=hugepages memory=(--in-memory)
+    [ "$now" = "$mode" ] || echo "memory: $now"
+    mode=$now
 }
 
 # median and minimum of numbers on standard input
@@ -106,15 +117,15 @@ spread() {
     sort -n | awk '{ a[NR] = $1 } END { printf "%7.1f %7.1f", NR % 2 ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2, a[1] }'
 }
 
-echo "$(uname -m), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), load $(cut -d' ' -f1 /proc/loadavg), $mode, $rounds rounds of $seconds s"
+echo "$(uname -m), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), load $(cut -d' ' -f1 /proc/loadavg), $rounds rounds of $seconds s"
 echo "TSC cycles a packet, one worker: median and minimum over the rounds; net of the generator"
 printf '%-10s | %-15s | %-15s | %-15s | %-15s\n' case 'skiff' 'skiff net' 'testpmd mac' 'testpmd net'
 for case in "${cases[@]}"; do
     rm -f "$work"/*.txt
     for ((round = 0; round < rounds; round++)); do
-        read -r total _ net huge <<<"$(skiff_cycles "$case")"
-        [ "$huge" = "$([ "$mode" = hugepages ] && echo True || echo False)" ] ||
-            echo "${0##*/}: skiff ran with hugepages=$huge, testpmd with $mode: not comparable" >&2
+        figures=$(skiff_cycles "$case")
+        read -r total _ net huge <<<"$figures"
+        follow_memory "$huge"
         generator=$(testpmd_cycles rxonly "$work/$case.pcap")
         mac=$(testpmd_cycles mac "$work/$case.pcap")
         echo "$total" >>"$work/skiff.txt"
