@@ -30,7 +30,7 @@ fn quotes_one_hop_on(error: &Seen, packet: &Ip) {
 }
 
 #[test]
-fn i9_ttl() {
+fn ttl() {
     let mut rig = Rig::new();
     for ttl in [0, 1] {
         let packet = Ip::udp("10.1.0.2", "10.2.0.2", (5, 6), 40).ttl(ttl);
@@ -50,7 +50,7 @@ fn i9_ttl() {
 
 /// The hop of a traceroute is the address of the port towards the sender, wherever the packet would have left.
 #[test]
-fn i23_traceroute_shows_the_port_towards_the_sender() {
+fn traceroute_shows_the_port_towards_the_sender() {
     let mut rig = Rig::new();
     rig.route("20.0.0.0/8", To::Via("10.3.0.2", R3));
     let probe = Ip::udp("20.0.0.9", "10.2.0.2", (33_000, 33_434), 12).ttl(1);
@@ -63,7 +63,7 @@ fn i23_traceroute_shows_the_port_towards_the_sender() {
 }
 
 #[test]
-fn i12_fragmentation_needed() {
+fn fragmentation_needed() {
     let mut rig = narrow(1000);
     let packet = large().frag(DF).tos(0x10);
     let out = rig.send(R1, packet.to_port(R1));
@@ -90,14 +90,14 @@ fn errors_fit_the_way_back() {
 }
 
 #[test]
-fn i12_is_not_limited() {
+fn fragmentation_needed_is_not_limited() {
     let mut rig = narrow(1000);
     let out = rig.send_all(R1, (0..20).map(|_| large().frag(DF).to_port(R1)));
     assert_eq!(out.all(R1).len(), 20);
 }
 
 #[test]
-fn i13_fragments() {
+fn fragments() {
     let mut rig = narrow(1000);
     for cut in [vec![], vec![34], vec![50, 700, 1300]] {
         let out = rig.send(R1, common::Frame::cut(&large().to_port(R1), &cut));
@@ -187,7 +187,7 @@ fn an_mtu_without_room_for_data() {
 }
 
 #[test]
-fn i15_redirect() {
+fn redirect() {
     let mut rig = Rig::new();
     rig.neighbour(R1, "10.1.0.3", skiff_dataplane::neigh::nud::Nud::Permanent);
     let packet = Ip::udp("10.1.0.2", "10.1.0.3", (5, 6), 40);
@@ -234,9 +234,9 @@ fn redirects_back_off() {
     assert_eq!(sent, 9);
 }
 
-/// I19: six errors saved up a host, then one a second.
+/// Six errors saved up a host, then one a second.
 #[test]
-fn i19_errors_are_limited_by_host() {
+fn errors_are_limited_by_host() {
     let mut rig = Rig::new();
     let errors = |rig: &mut Rig, src: &str| {
         let frames = (0..20).map(|_| Ip::udp(src, "10.2.0.2", (5, 6), 8).ttl(1).to_port(R1));
@@ -257,7 +257,7 @@ fn i19_errors_are_limited_by_host() {
 }
 
 #[test]
-fn i19_errors_are_limited_in_all() {
+fn errors_are_limited_in_all() {
     let mut rig = Rig::new();
     rig.route("20.0.0.0/8", To::Via("10.1.0.2", R1));
     let frames =
@@ -326,7 +326,7 @@ fn options_on_the_way_through() {
 }
 
 #[test]
-fn i16_bad_options_are_answered() {
+fn bad_options_are_answered() {
     let mut rig = Rig::new();
     rig.without_limits();
     for (options, pointer) in [

@@ -1,4 +1,4 @@
-//! I20: whatever comes in, nothing panics and every packet is accounted for.
+//! Whatever comes in, nothing panics and every packet is accounted for.
 
 mod common;
 
@@ -200,7 +200,7 @@ fn reconfigure(rig: &mut Rig, dice: &mut Dice) {
 }
 
 #[test]
-fn i20_a_million_frames() {
+fn a_million_frames() {
     let mut rig = router();
     let mut dice = Dice(std::env::var("SKIFF_FUZZ_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0x5eed));
     let (mut fed, mut on_wire) = (0u64, 0u64);

@@ -53,7 +53,7 @@ fn plain_packets_are_forwarded() {
 }
 
 #[test]
-fn i1_other_stations_frames_do_not_reach_ip() {
+fn other_stations_frames_do_not_reach_ip() {
     let mut rig = Rig::new();
     let out = rig.send(R1, transit().to_mac(mac::router(R2)));
     refused(&out, OtherHost, &[(IpInReceives, 0)]);
@@ -61,7 +61,7 @@ fn i1_other_stations_frames_do_not_reach_ip() {
 }
 
 #[test]
-fn i2_broken_headers() {
+fn broken_headers() {
     let mut rig = Rig::new();
     for (what, frame) in [
         ("version 6", with_header(&transit(), |h| h[0] = 0x65)),
@@ -82,7 +82,7 @@ fn i2_broken_headers() {
 }
 
 #[test]
-fn i3_bad_checksum() {
+fn bad_checksum() {
     let mut rig = Rig::new();
     let mut frame = transit().to_port(R1);
     frame[24] ^= 1;
@@ -91,7 +91,7 @@ fn i3_bad_checksum() {
 }
 
 #[test]
-fn i4_truncated_packet() {
+fn truncated_packet() {
     let mut rig = Rig::new();
     let out = rig.send(R1, with_header(&transit(), |h| h[2..4].copy_from_slice(&500u16.to_be_bytes())));
     refused(&out, PktTooSmall, &[(IpExtInTruncatedPkts, 1), (IpInHdrErrors, 0)]);
@@ -110,7 +110,7 @@ fn padding_is_trimmed() {
 }
 
 #[test]
-fn i5_sources_that_cannot_be() {
+fn sources_that_cannot_be() {
     let mut rig = Rig::new();
     for src in ["224.1.1.1", "255.255.255.255", "0.0.0.0"] {
         let out = rig.send(R1, Ip::udp(src, "10.2.0.2", (1, 2), 8).to_port(R1));
@@ -119,7 +119,7 @@ fn i5_sources_that_cannot_be() {
 }
 
 #[test]
-fn i6_loopback_and_nowhere() {
+fn loopback_and_nowhere() {
     let mut rig = Rig::new();
     let mut reason = |src, dst| {
         let out = rig.send(R1, Ip::udp(src, dst, (1, 2), 8).to_port(R1));
@@ -132,7 +132,7 @@ fn i6_loopback_and_nowhere() {
 }
 
 #[test]
-fn i7_our_own_addresses_are_no_sources() {
+fn our_own_addresses_are_no_sources() {
     let mut rig = Rig::new();
     for dst in ["10.2.0.2", "10.1.0.1", "10.2.0.255", "255.255.255.255"] {
         for src in ["10.1.0.1", "10.2.0.1"] {
@@ -145,7 +145,7 @@ fn i7_our_own_addresses_are_no_sources() {
 }
 
 #[test]
-fn i8_reverse_path_filter() {
+fn reverse_path_filter() {
     let mut rig = Rig::new();
     let from = |src| Ip::udp(src, "10.2.0.2", (1, 2), 8).to_port(R1);
     rig.send(R1, from("10.3.0.9")).no_drops().only(R2);
@@ -176,7 +176,7 @@ fn strict_filter_takes_any_path_of_a_multipath_route() {
 }
 
 #[test]
-fn i10_routes_that_refuse() {
+fn routes_that_refuse() {
     let mut rig = Rig::new();
     rig.route("20.1.0.0/16", To::Spec(NextHopSpec::Unreachable));
     rig.route("20.2.0.0/16", To::Spec(NextHopSpec::Prohibit));
@@ -214,7 +214,7 @@ fn i10_routes_that_refuse() {
 
 /// `ip_error` and `icmp_ratelimit` draw on one store: five seconds saved up, two spent a message.
 #[test]
-fn i10_ten_unroutable_packets_at_once() {
+fn ten_unroutable_packets_at_once() {
     let mut rig = Rig::new();
     let burst =
         |src: &str| (0..10).map(|_| Ip::udp(src, "99.0.0.1", (1, 2), 8).to_port(R1)).collect::<Vec<_>>();
@@ -241,7 +241,7 @@ fn options_are_judged_before_a_missing_route() {
 }
 
 #[test]
-fn i11_forwarding_off() {
+fn forwarding_off() {
     let mut rig = Rig::new();
     rig.configure(|devices, _| devices[R1].conf.forwarding = false);
     for dst in ["10.2.0.2", "99.0.0.1"] {
@@ -253,7 +253,7 @@ fn i11_forwarding_off() {
 }
 
 #[test]
-fn i14_unicast_in_a_link_layer_broadcast() {
+fn unicast_in_a_link_layer_broadcast() {
     let mut rig = Rig::new();
     for to in [MacAddr::BROADCAST, GROUP_MAC] {
         for ttl in [64, 1, 0] {
@@ -276,7 +276,7 @@ fn i14_unicast_in_a_link_layer_broadcast() {
 }
 
 #[test]
-fn i24_unusual_addresses_are_forwarded() {
+fn unusual_addresses_are_forwarded() {
     let mut rig = Rig::new();
     rig.route("0.0.0.0/0", To::Via("10.2.0.2", R2));
     for (src, dst) in [

@@ -39,8 +39,8 @@ fn within_3_percent((a, b): (usize, usize), weights: (u16, u16)) {
     assert!((found / want - 1.0).abs() < 0.03, "{a} : {b} is not {weights:?}");
 }
 
-/// I21. Four times its 32769 flows: the luck of the hash alone moves the ratio 11:45 by 1.4 % with that few.
-fn i21(weights: (u16, u16)) {
+/// Four times 32769 flows: the luck of the hash alone moves the ratio 11:45 by 1.4 % with that few.
+fn ratios(weights: (u16, u16)) {
     let mut rig = router(1, weights);
     let flows = 4 * 32_769u32;
     let ports =
@@ -58,18 +58,18 @@ fn i21(weights: (u16, u16)) {
 }
 
 #[test]
-fn i21_weights_1_to_1() {
-    i21((1, 1));
+fn weights_1_to_1() {
+    ratios((1, 1));
 }
 
 #[test]
-fn i21_weights_2_to_1() {
-    i21((2, 1));
+fn weights_2_to_1() {
+    ratios((2, 1));
 }
 
 #[test]
-fn i21_weights_11_to_45() {
-    i21((11, 45));
+fn weights_11_to_45() {
+    ratios((11, 45));
 }
 
 #[test]

@@ -44,9 +44,9 @@ fn an_unknown_neighbour_holds_the_packet() {
     rig.send(R1, to("10.2.0.9").to_port(R1)).no_drops().only(R2);
 }
 
-/// The lcore's part of I18: nobody answered.
+/// Nobody answered: the lcore sends the errors.
 #[test]
-fn i18_a_neighbour_that_does_not_answer() {
+fn a_neighbour_that_does_not_answer() {
     let mut rig = Rig::new();
     let packet = to("10.2.0.9");
     for state in [Nud::None, Nud::Incomplete, Nud::Failed] {
@@ -102,14 +102,18 @@ fn a_stale_neighbour_is_used_and_reported_once() {
     }
 }
 
+/// As in the kernel, where a connected neighbour's header is used without a look at the rest of its entry.
 #[test]
-fn use_is_noted_in_the_entry_unless_the_neighbour_is_known_to_be_there() {
-    for (state, noted) in [(Nud::Stale, true), (Nud::Reachable, false), (Nud::Permanent, false)] {
-        let mut rig = Rig::new();
+fn use_is_noted_unless_the_neighbour_is_connected() {
+    let mut rig = Rig::new();
+    rig.after(Duration::from_secs(7));
+    for (state, noted) in
+        [(Nud::Reachable, false), (Nud::Permanent, false), (Nud::Delay, true), (Nud::Probe, true)]
+    {
         let id = rig.neighbour(R2, "10.2.0.2", state);
-        rig.after(Duration::from_secs(7));
         rig.send(R1, to("10.2.0.2").to_port(R1)).only(R2);
         assert_eq!(rig.shared.neigh.entry(id).used() == coarse(rig.now), noted, "{state}");
+        rig.after(Duration::from_secs(1));
     }
 }
 
