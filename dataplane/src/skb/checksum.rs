@@ -68,7 +68,7 @@ pub fn ipv4_header_20_ok(header: &[u8; 20]) -> bool {
     // Modulo 0xffff every carry is worth 1, like the bit it left. All ones is 0 there, and so is a sum of nothing,
     // which a header that begins with its version is not; the last carry leaves far too little behind to overflow.
     let sum = sum.wrapping_add(u64::from(again));
-    sum.is_multiple_of(0xffff) && sum != 0
+    sum % 0xffff == 0 && sum != 0
 }
 
 /// The checksum after a 16-bit field changed from `old` to `new` (RFC 1624 equation 3).
