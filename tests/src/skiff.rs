@@ -214,8 +214,8 @@ impl Skiff {
     pub fn stop_cleanly(self) -> Ledger {
         let Stopped { status, log } = self.stop();
         assert_eq!(status.code(), Some(0), "{log}");
-        let (ledger, out) = closing_line(&log).unwrap_or_else(|| panic!("no closing balance: {log}"));
-        assert_eq!((ledger.imbalance(), ledger.held, out), (0, 0, 0), "{log}");
+        let (ledger, pools_full) = closing_line(&log).unwrap_or_else(|| panic!("no closing balance: {log}"));
+        assert_eq!((ledger.imbalance(), ledger.held, pools_full), (0, 0, true), "{log}");
         ledger
     }
 
@@ -242,16 +242,14 @@ fn read_log(dir: &Path, name: &str) -> String {
     String::from_utf8_lossy(&fs::read(dir.join(name)).unwrap_or_default()).into_owned()
 }
 
-/// Reads `skiff: stopped: rx 9 + created 1 = tx 8 + dropped 1 + delivered 1 + held 0; 0 of 5120 mbufs out`: the
-/// balance, and the buffers that are not back.
-fn closing_line(log: &str) -> Option<(Ledger, u64)> {
+/// Reads `skiff: stopped: rx 9 + created 1 = tx 8 + dropped 1 + delivered 1 + held 0; pools full`: the balance, and
+/// whether every buffer is back.
+fn closing_line(log: &str) -> Option<(Ledger, bool)> {
     let line = log.lines().rev().find_map(|line| line.strip_prefix("skiff: stopped: "))?;
-    let numbers: Vec<u64> =
-        line.split_whitespace().filter_map(|word| word.trim_end_matches(';').parse().ok()).collect();
-    let &[rx, created, tx, dropped, delivered, held, out, _capacity] = numbers.as_slice() else {
-        return None;
-    };
-    Some((Ledger { rx, created, tx, dropped, delivered, held }, out))
+    let (balance, pools) = line.split_once("; ")?;
+    let numbers: Vec<u64> = balance.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let &[rx, created, tx, dropped, delivered, held] = numbers.as_slice() else { return None };
+    Some((Ledger { rx, created, tx, dropped, delivered, held }, pools == "pools full"))
 }
 
 #[cfg(test)]
@@ -260,10 +258,11 @@ mod tests {
 
     #[test]
     fn reads_the_closing_balance() {
-        let log = "skiff: ready\nskiff: stopped: rx 9 + created 1 = tx 7 + dropped 2 + delivered 1 + held 0; \
-                   3 of 5120 mbufs out\n";
+        let balance =
+            "skiff: ready\nskiff: stopped: rx 9 + created 1 = tx 7 + dropped 2 + delivered 1 + held 0";
         let ledger = Ledger { rx: 9, created: 1, tx: 7, dropped: 2, delivered: 1, held: 0 };
-        assert_eq!(closing_line(log), Some((ledger, 3)));
+        assert_eq!(closing_line(&format!("{balance}; pools full\n")), Some((ledger, true)));
+        assert_eq!(closing_line(&format!("{balance}; 3 of 5120 mbufs missing\n")), Some((ledger, false)));
         assert_eq!(ledger.imbalance(), 0);
         assert_eq!(closing_line("skiff: ready\n"), None);
     }
