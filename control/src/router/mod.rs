@@ -32,6 +32,9 @@ use crate::config::Config;
 use crate::ip::NeighUse;
 use crate::rtnl::{Effects, Rtnl};
 
+/// Longest time an lcore may take for a burst, its CPU taken away in the middle of it.
+const LONGEST_BURST: Duration = Duration::from_millis(20);
+
 /// A port under a device.
 pub struct PortHandle {
     /// The driver's side.
@@ -165,6 +168,10 @@ impl Router {
     pub fn carry_out(&mut self, effects: Effects) {
         if !effects.devices.is_empty() {
             self.publish();
+            if !effects.fib.is_empty() {
+                // An lcore that is still in a burst with the old snapshot must not meet the new routes.
+                self.settle(LONGEST_BURST);
+            }
             for &dev in &effects.devices {
                 self.tell_neighbours(dev);
             }
@@ -197,10 +204,10 @@ impl Router {
         self.retired.reclaim(&self.shared.qsbr).for_each(drop);
     }
 
-    /// Waits until every lcore has the newest snapshot and nobody holds what was retired before.
-    pub fn settle(&mut self, timeout: Duration) -> bool {
+    /// Waits until every lcore has finished its burst and so has the newest snapshot, but no longer than `timeout`.
+    fn settle(&self, timeout: Duration) {
         let epoch = self.shared.qsbr.advance();
-        self.shared.qsbr.wait(epoch, timeout)
+        self.shared.qsbr.wait(epoch, timeout);
     }
 
     /// How full the FIB is.
@@ -216,11 +223,6 @@ impl Router {
     /// The neighbour cache, to look at.
     pub fn neighbours(&self) -> &NeighCache<Skb> {
         &self.neigh
-    }
-
-    /// Packets that wait for neighbours.
-    pub fn held(&self) -> usize {
-        self.held
     }
 
     /// The settings of a device.
