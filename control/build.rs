@@ -1,0 +1,14 @@
+//! Tells the binary which compiler made it, for `skiff_build_info`.
+
+use std::process::Command;
+
+fn main() {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let version = Command::new(rustc).arg("--version").output().ok();
+    let text =
+        version.map_or_else(String::new, |output| String::from_utf8_lossy(&output.stdout).into_owned());
+    // "rustc 1.95.0 (59807616e 2026-04-14)": the number is what people ask for.
+    let number = text.split_whitespace().nth(1).unwrap_or("unknown");
+    println!("cargo:rustc-env=SKIFF_RUSTC={number}");
+    println!("cargo:rerun-if-changed=build.rs");
+}
