@@ -223,7 +223,7 @@ pub struct LcoreCells {
     pub idle_cycles: Counter,
     /// TSC cycles asleep.
     pub sleep_cycles: Counter,
-    /// TSC cycles picking up snapshots and serving the control thread.
+    /// TSC cycles picking up snapshots.
     pub control_cycles: Counter,
     /// Receive polls.
     pub polls: Counter,

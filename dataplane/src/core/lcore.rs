@@ -138,11 +138,14 @@ impl Worker {
         shared.qsbr.online(self.id);
         let mut snap = shared.snapshot();
         loop {
-            let start = rdtsc();
+            let mut start = rdtsc();
             shared.qsbr.quiescent(self.id);
             cells.last_quiescent_tsc.set(start);
             if shared.generation() != snap.generation {
                 snap = shared.snapshot();
+                let picked_up = rdtsc();
+                cells.control_cycles.add(picked_up - start);
+                start = picked_up;
             }
             let state = shared.run_state();
             if state == RunState::Stopped || !more(start) {

@@ -1,6 +1,6 @@
 //! `ip_forward`: send a packet on towards its destination.
 //!
-//! Uses:  pkt_type, next_hop, oif, gateway, mtu, the IP header.   Sets: priority, TTL, flags (redirect).
+//! Uses:  pkt_type, next_hop, oif, gateway, mtu, the IP header.   Sets: priority, TTL.
 //! Next:  ip_output, icmp_send.
 //! Drops: not_specified (came as a link-layer broadcast), ip_inhdr (TTL), pkt_too_big.
 

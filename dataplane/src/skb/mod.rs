@@ -31,8 +31,6 @@ pub mod pkt_type {
 
 /// Bits of [`SkbFields::flags`].
 pub mod flags {
-    /// A redirect is due: the packet leaves by the device it came in by.
-    pub const DO_REDIRECT: u8 = 1 << 0;
     /// The router made this packet.
     pub const LOCAL_OUT: u8 = 1 << 1;
     /// Arrived as a link-layer broadcast or multicast, or its route is one: ICMP stays silent about it.
