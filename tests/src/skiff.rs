@@ -20,6 +20,9 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long a stop may take.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
+/// What makes a command run as an ordinary user with no privilege left.
+const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --bounding-set=-all";
+
 /// The binary under test: `$SKIFF_BIN`, else the one built with the same profile as this test.
 ///
 /// # Panics
@@ -83,8 +86,14 @@ impl Skiff {
     /// The same, as an ordinary user without any privilege.
     #[track_caller]
     pub fn start_unprivileged(netns: &Netns, config: &str) -> Self {
-        let nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --bounding-set=-all";
-        Self::start_as(netns, nobody, config)
+        Self::start_as(netns, NOBODY, config)
+    }
+
+    /// Runs one `skiff` command to its end as an ordinary user without any privilege.
+    #[track_caller]
+    pub fn run_unprivileged(netns: &Netns, args: &str) -> Outcome {
+        let dir = TempDir::new();
+        netns.try_run(&format!("{NOBODY} {} {args}", skiff_binary_for_anybody(&dir).display()))
     }
 
     /// The same with `prefix` before the command line.

@@ -36,3 +36,17 @@ addresses = ["10.0.1.1/24"]
     assert_eq!(skiff.json("ip -j addr").as_array().map(|list| list.len() >= 2), Some(true));
     skiff.stop_cleanly();
 }
+
+#[test]
+fn nobody_forwards_from_a_capture_to_null() {
+    // The frames of net_null are zeros, which no router forwards; a played capture has real headers.
+    let netns = Netns::new("nobody");
+    let said = Skiff::run_unprivileged(&netns, "demo --no-hosts --seconds 1").ok();
+    let last = said.lines().find(|line| line.starts_with("skiff: stopped: ")).expect("a closing balance");
+    let tx =
+        last.split_whitespace().skip_while(|word| *word != "tx").nth(1).and_then(|n| n.parse::<u64>().ok());
+    assert!(
+        tx.is_some_and(|tx| tx > 100_000) && last.ends_with("dropped 0 + delivered 0 + held 0; pools full"),
+        "{said}"
+    );
+}
