@@ -5,6 +5,7 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dpdk_sys::rte_mempool;
 
@@ -36,6 +37,8 @@ pub struct PoolConfig<'a> {
 pub struct Pool {
     raw: NonNull<rte_mempool>,
     data_room: u16,
+    /// Allocations that found it empty.
+    failures: Arc<AtomicU64>,
     _eal: Arc<EalToken>,
 }
 
@@ -65,7 +68,7 @@ impl Pool {
             dpdk_sys::rte_pktmbuf_pool_create(name.as_ptr(), cfg.mbufs, cache, PRIV_SIZE as u16, room, socket)
         };
         let raw = NonNull::new(raw).ok_or_else(|| refuse(why_rte_errno()))?;
-        Ok(Pool { raw, data_room: cfg.data_room, _eal: eal.token() })
+        Ok(Pool { raw, data_room: cfg.data_room, failures: Arc::default(), _eal: eal.token() })
     }
 
     /// A fresh, empty packet with 128 bytes of headroom; `None` when the pool is empty.
@@ -74,6 +77,7 @@ impl Pool {
         let mut slot = [MaybeUninit::uninit()];
         // SAFETY: the handle keeps the pool alive.
         if !unsafe { mbuf::take(self.raw, &mut slot) } {
+            self.failures.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         // SAFETY: `take` filled it.
@@ -89,11 +93,18 @@ impl Pool {
         let Some(slots) = into.room_mut().get_mut(..n) else { return false };
         // SAFETY: the handle keeps the pool alive.
         if !unsafe { mbuf::take(self.raw, slots) } {
+            self.failures.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         // SAFETY: `take` filled `n` slots with packets that are ours alone.
         unsafe { into.grow(n) };
         true
+    }
+
+    /// How often this handle or a clone of it found the pool empty. Drivers count their own
+    /// ([`PortStats::rx_nombuf`](crate::PortStats)).
+    pub fn alloc_failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     /// Packets the pool was made with.

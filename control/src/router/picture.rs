@@ -14,7 +14,7 @@ impl Router {
         facts.build = BuildFacts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             revision: String::new(),
-            rustc: env!("CARGO_PKG_RUST_VERSION").to_owned(),
+            rustc: env!("SKIFF_RUSTC").to_owned(),
             dpdk: Eal::dpdk_version().to_owned(),
         };
         facts.tsc = TscFacts { hertz: tsc_hz(), now: rdtsc(), unix_now: crate::daemon::unix_now() };
@@ -26,7 +26,8 @@ impl Router {
             rolled_back: 0,
         };
         facts.ports = self.port_facts();
-        facts.pools = vec![pool_facts(&self.pool)];
+        let refused_drivers = facts.ports.iter().map(|port| port.stats.rx_nombuf).sum();
+        facts.pools = vec![pool_facts(&self.pool, refused_drivers)];
         facts.fib = self.fib_facts();
         facts.neighbours = self.neighbour_facts();
         facts
@@ -96,13 +97,14 @@ impl Router {
     }
 }
 
-fn pool_facts(pool: &Pool) -> PoolFacts {
+/// All ports draw on the one pool, so what it refused their drivers belongs to it.
+fn pool_facts(pool: &Pool, refused_drivers: u64) -> PoolFacts {
     PoolFacts {
         name: pool.name().to_owned(),
         socket: None,
         capacity: u64::from(pool.capacity()),
         in_use: u64::from(pool.in_use()),
-        alloc_failures: 0,
+        alloc_failures: pool.alloc_failures() + refused_drivers,
         data_room: u64::from(pool.data_room()),
     }
 }
