@@ -20,5 +20,6 @@ pub mod fib;
 pub mod ipv4;
 pub mod neigh;
 pub mod net;
+pub mod netfilter;
 pub mod skb;
 pub mod time;

@@ -1,0 +1,3 @@
+//! The rule tables (raw, mangle, filter).
+
+pub mod rule;

@@ -1,0 +1,3 @@
+//! Netfilter: hooks and their verdicts, and the rule tables that are their first user.
+
+pub mod ip_tables;
