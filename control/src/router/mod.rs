@@ -25,6 +25,7 @@ use skiff_dataplane::fib::{FibStats, FibWriter};
 use skiff_dataplane::neigh::cache::NeighCache;
 use skiff_dataplane::neigh::table::NeighId;
 use skiff_dataplane::net::{IfIndex, MacAddr};
+use skiff_dataplane::netfilter::hooks::Hooks;
 use skiff_dataplane::skb::Skb;
 use skiff_pmd::{Pool, Port};
 
@@ -100,6 +101,8 @@ pub struct Router {
     neigh: NeighCache<Skb>,
     /// Gateways that next hops name: their neighbour entry and how many next hops hold it.
     gateways: HashMap<(IfIndex, u32), (NeighId, u32)>,
+    /// Functions at the hooks.
+    hooks: Hooks,
     sysctl: Sysctl,
     conf: BTreeMap<IfIndex, DeviceConf>,
     /// Devices whose addresses are announced when they come up.
@@ -150,6 +153,7 @@ impl Router {
             hops,
             neigh: parts.neigh,
             gateways: HashMap::new(),
+            hooks: Hooks::default(),
             sysctl: Sysctl::default(),
             conf: BTreeMap::new(),
             notify: BTreeMap::new(),
@@ -193,7 +197,8 @@ impl Router {
     pub fn publish(&mut self) {
         self.generation += 1;
         let devices: Vec<NetDevice> = self.rtnl.links().map(|link| self.net_device(link)).collect();
-        let snapshot = Snapshot::new(self.generation, devices, self.sysctl, self.stage_timing);
+        let snapshot = Snapshot::new(self.generation, devices, self.sysctl, self.stage_timing)
+            .with_hooks(self.hooks.clone());
         let old = self.shared.publish(snapshot);
         self.retired.defer(&self.shared.qsbr, old);
         self.reclaim();

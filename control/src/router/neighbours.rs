@@ -8,6 +8,7 @@ use skiff_dataplane::neigh::cache::Action;
 use skiff_dataplane::neigh::machine::ProbeTo;
 use skiff_dataplane::neigh::table::NeighId;
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::netfilter::queue::{Queued, Reinject};
 use skiff_dataplane::skb::{Skb, SkbExt, SkbFields, flags};
 use skiff_dataplane::time::Instant;
 
@@ -32,6 +33,7 @@ impl Router {
                 ToControl::Resolve { dev, addr, skb } => self.resolve(dev, addr, skb, now, &mut actions),
                 ToControl::NeighUsed(id) => self.neigh.used(id, now, &mut actions),
                 ToControl::Arp { dev, learn } => self.neigh.arp_update(dev, learn, now, &mut actions),
+                ToControl::NfQueue(queued) => self.nf_queue_drop(queued),
             }
         }
         self.neigh.tick(now, &mut actions);
@@ -39,6 +41,12 @@ impl Router {
         self.turn_epoch();
         self.reclaim();
         (self.neigh.next_deadline(), served == MESSAGES_A_TURN)
+    }
+
+    /// A packet whose listener has gone.
+    fn nf_queue_drop(&self, queued: Queued) {
+        queued.queue.leave();
+        self.kfree_skb(queued.skb, DropReason::NetfilterDrop);
     }
 
     fn resolve(&mut self, dev: IfIndex, addr: u32, skb: Skb, now: Instant, actions: &mut Vec<Action<Skb>>) {
@@ -183,13 +191,17 @@ impl Router {
         }
         self.act(actions);
         while let Some(message) = self.shared.receive_control() {
-            if let ToControl::Resolve { skb, .. } = message {
-                self.kfree_skb(skb, DropReason::Shutdown);
+            match message {
+                ToControl::Resolve { skb, .. } => self.kfree_skb(skb, DropReason::Shutdown),
+                ToControl::NfQueue(queued) => self.nf_queue_drop(queued),
+                ToControl::NeighUsed(_) | ToControl::Arp { .. } => {}
             }
         }
         for lcore in 0..self.shared.lcores() {
-            while let Some(ToLcore::Xmit(skb) | ToLcore::NeighFailed(skb)) = self.shared.receive_lcore(lcore)
-            {
+            while let Some(message) = self.shared.receive_lcore(lcore) {
+                let (ToLcore::Xmit(skb)
+                | ToLcore::NeighFailed(skb)
+                | ToLcore::NfReinject(Reinject { skb, .. })) = message;
                 self.kfree_skb(skb, DropReason::Shutdown);
             }
         }

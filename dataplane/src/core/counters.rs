@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::drop_reason::{DropReason, Node, named_enum};
 use crate::net::IfIndex;
+use crate::netfilter::hooks::{Fate, Hook};
 
 /// Most network devices the table holds; `IfIndex` is below this.
 pub const MAX_DEVICES: usize = 256;
@@ -237,6 +238,7 @@ pub struct LcoreCells {
     pub rx_bursts: [Counter; BURST_BUCKETS.len()],
     mib: [Counter; Mib::COUNT],
     nodes: [NodeCells; Node::COUNT],
+    hooks: [[Counter; Fate::COUNT]; Hook::COUNT],
     drop_packets: [[Counter; DropReason::COUNT]; Node::COUNT],
     drop_bytes: [[Counter; DropReason::COUNT]; Node::COUNT],
     devices: Box<[DeviceCells]>,
@@ -264,6 +266,7 @@ impl Default for LcoreCells {
             rx_bursts: Default::default(),
             mib: std::array::from_fn(|_| Counter::default()),
             nodes: Default::default(),
+            hooks: Default::default(),
             drop_packets: zero(),
             drop_bytes: zero(),
             devices: (0..MAX_DEVICES).map(|_| DeviceCells::default()).collect(),
@@ -279,6 +282,12 @@ impl LcoreCells {
     #[inline]
     pub fn node(&self, node: Node) -> &NodeCells {
         &self.nodes[node.index()]
+    }
+
+    /// Packets that met this fate at a hook.
+    #[inline]
+    pub fn hook(&self, hook: Hook, fate: Fate) -> &Counter {
+        &self.hooks[hook.index()][fate.index()]
     }
 
     /// The counters of one device.

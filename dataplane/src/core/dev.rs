@@ -10,6 +10,7 @@ use super::env::{Env, Hands};
 use crate::device::NetDevice;
 use crate::ipv4::ip_input::ip_list_rcv;
 use crate::neigh::arp_process::arp_process;
+use crate::netfilter::hooks::{Hook, nf_hook_device};
 use crate::skb::eth::{self, ETH_P_ARP, ETH_P_IP, EthHeader};
 use crate::skb::{Skb, SkbExt, SkbFields, SkbList, pkt_type};
 
@@ -40,11 +41,26 @@ pub fn netif_receive_skb_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice,
     cells.rx_packets.add(count);
     cells.rx_bytes.add(bytes);
 
+    if env.snap.hooks.has(Hook::L2Input) {
+        // A hook may change frames: nothing that was seen before holds.
+        nf_hook_device(env, hands, Hook::L2Input, dev, list);
+        all_plain = false;
+    }
     if !all_plain {
         let others = list.mask_of(|skb| !is_ip_for_host(skb, mac));
         demux(env, hands, dev, list, others);
     }
     env.stage_end(Node::NetifReceive, count, started);
+    if !list.is_empty() {
+        ip_list_rcv(env, hands, dev, list);
+    }
+}
+
+/// What comes after the hook L2_INPUT.
+pub fn netif_receive_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
+    let mac = dev.mac_word();
+    let others = list.mask_of(|skb| !is_ip_for_host(skb, mac));
+    demux(env, hands, dev, list, others);
     if !list.is_empty() {
         ip_list_rcv(env, hands, dev, list);
     }

@@ -71,6 +71,8 @@ named_enum! {
         UnicastInL2Multicast = "unicast_in_l2_multicast",
         /// No route to the destination.
         IpInnoroutes = "ip_innoroutes",
+        /// A hook function, or the listener of a queue, said so.
+        NetfilterDrop = "netfilter_drop",
         /// Local delivery: no handler for the IP protocol.
         IpNoproto = "ip_noproto",
         /// Local delivery: nobody listens on the port.

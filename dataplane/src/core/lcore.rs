@@ -18,6 +18,7 @@ use super::snapshot::Snapshot;
 use super::xmit;
 use crate::ipv4::icmp::icmp_send;
 use crate::neigh::table::coarse;
+use crate::netfilter::queue::nf_reinject;
 use crate::skb::icmp::{ICMP_DEST_UNREACH, unreach};
 use crate::skb::{SkbExt, SkbList, flags};
 use crate::time::Instant;
@@ -193,7 +194,7 @@ impl Worker {
         moved += serve_control(&env, &mut self.hands, self.id);
         for ring in &self.handoff {
             moved += ring.dequeue_burst(&mut list);
-            xmit::dev_queue_xmit_list(&env, &mut self.hands, &mut list);
+            xmit::dev_queue_list(&env, &mut self.hands, &mut list);
         }
         xmit::flush(&env, &mut self.hands);
         moved
@@ -236,6 +237,7 @@ fn serve_control(env: &Env<'_>, hands: &mut Hands, id: usize) -> usize {
                 }
                 env.kfree_skb(skb, Node::NeighResolve, DropReason::NeighFailed);
             }
+            ToLcore::NfReinject(reinject) => nf_reinject(env, hands, reinject),
         }
         served += 1;
     }

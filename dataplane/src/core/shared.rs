@@ -1,5 +1,6 @@
 //! What lcores and the control thread share: tables, counters, and the two queues between them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -17,6 +18,7 @@ use crate::ipv4::redirect_limit::RedirectLimiter;
 use crate::neigh::arp_rcv::Learn;
 use crate::neigh::table::{NeighId, NeighTable};
 use crate::net::IfIndex;
+use crate::netfilter::queue::{NfQueue, Queued, Reinject};
 use crate::skb::Skb;
 
 /// Messages that may wait for the control thread. Beyond them packets are dropped as `punt_full`.
@@ -45,6 +47,8 @@ pub enum ToControl {
         /// Who, and how it was said.
         learn: Learn,
     },
+    /// A packet for the listener of a queue.
+    NfQueue(Queued),
 }
 
 /// What the control thread asks of an lcore.
@@ -54,6 +58,8 @@ pub enum ToLcore {
     Xmit(Skb),
     /// The neighbour this packet waited for did not answer.
     NeighFailed(Skb),
+    /// A listener has decided about this packet.
+    NfReinject(Reinject),
 }
 
 /// Whether lcores poll.
@@ -94,6 +100,7 @@ pub struct Shared {
     control_asleep: AtomicBool,
     run: AtomicU8,
     control_queue_failures: AtomicU64,
+    nf_queues: ArcSwap<BTreeMap<u16, Arc<NfQueue>>>,
 }
 
 impl Shared {
@@ -123,6 +130,7 @@ impl Shared {
             control_asleep: AtomicBool::new(false),
             run: AtomicU8::new(RunState::Running as u8),
             control_queue_failures: AtomicU64::new(0),
+            nf_queues: ArcSwap::default(),
         }
     }
 
@@ -230,6 +238,21 @@ impl Shared {
     pub fn receive_lcore(&self, lcore: usize) -> Option<ToLcore> {
         let queue = &self.to_lcore[lcore];
         if queue.is_empty() { None } else { queue.pop() }
+    }
+
+    /// The queue of that number, if it has a listener.
+    pub fn nf_queue(&self, num: u16) -> Option<Arc<NfQueue>> {
+        self.nf_queues.load().get(&num).cloned()
+    }
+
+    /// All queues that have a listener.
+    pub fn nf_queues(&self) -> Arc<BTreeMap<u16, Arc<NfQueue>>> {
+        self.nf_queues.load_full()
+    }
+
+    /// Makes these the queues that have a listener.
+    pub fn set_nf_queues(&self, queues: BTreeMap<u16, Arc<NfQueue>>) {
+        self.nf_queues.store(Arc::new(queues));
     }
 
     /// What the lcores are to do.

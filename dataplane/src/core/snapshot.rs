@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::counters::{MAX_DEVICES, MAX_PORTS};
 use crate::device::{DeviceKind, NetDevice};
 use crate::net::IfIndex;
+use crate::netfilter::hooks::Hooks;
 
 /// Router-wide settings, by the kernel's names (`net.ipv4.*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +88,8 @@ pub struct Snapshot {
     pub local: LocalAddresses,
     /// Measure the cycles of every stage.
     pub stage_timing: bool,
+    /// Who looks at packets, and where.
+    pub hooks: Hooks,
     devices: Box<[NetDevice; MAX_DEVICES]>,
     by_port: [IfIndex; MAX_PORTS],
 }
@@ -112,7 +115,12 @@ impl Snapshot {
             let at = device.ifindex.index() % MAX_DEVICES;
             table[at] = device;
         }
-        Snapshot { generation, sysctl, local, stage_timing, devices: table, by_port }
+        Snapshot { generation, sysctl, local, stage_timing, hooks: Hooks::default(), devices: table, by_port }
+    }
+
+    /// The same with these hook functions.
+    pub fn with_hooks(self, hooks: Hooks) -> Self {
+        Snapshot { hooks, ..self }
     }
 
     /// The device of that number; an absent one, which is down, if there is none.

@@ -1,7 +1,7 @@
 //! `dev_queue_xmit` and `hard_start_xmit`: from a device to a driver's transmit ring.
 //!
 //! Uses:  oif.   Sets: nothing.
-//! Next:  the wire.
+//! Next:  hooks L2_ENQUEUE and L2_DEQUEUE, the wire.
 //! Drops: dev_ready (device not running), tx_full (ring full), handoff_full.
 //!
 //! Packets gather in one buffer a port and go to the driver when 32 are there or the poll round ends, so a driver
@@ -17,6 +17,7 @@ use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
 use crate::device::DeviceKind;
 use crate::net::IfIndex;
+use crate::netfilter::hooks::{Hook, nf_hook_device};
 use crate::skb::{Skb, SkbExt, SkbList};
 
 /// How this lcore reaches a port.
@@ -66,6 +67,16 @@ impl TxTable {
 #[inline]
 pub fn dev_queue_xmit_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
     let (started, count) = (env.stage_start(), list.len() as u64);
+    if env.snap.hooks.has(Hook::L2Enqueue) {
+        l2_enqueue(env, hands, list);
+    }
+    dev_queue_list(env, hands, list);
+    env.stage_end(Node::DevQueueXmit, count, started);
+}
+
+/// After the hook, or for packets another lcore has taken through it: each to the buffer of its port.
+#[inline]
+pub fn dev_queue_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
     if let Some(oif) = common_oif(list) {
         queue_all(env, hands, oif, list);
     }
@@ -73,13 +84,35 @@ pub fn dev_queue_xmit_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList)
     for skb in list.drain() {
         queue_one(env, hands, skb);
     }
-    env.stage_end(Node::DevQueueXmit, count, started);
+}
+
+/// The hook L2_ENQUEUE, for each packet that of its own device.
+#[cold]
+fn l2_enqueue(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
+    if let Some(oif) = common_oif(list) {
+        return nf_hook_device(env, hands, Hook::L2Enqueue, env.snap.device(oif), list);
+    }
+    let mut all = std::mem::take(list);
+    for skb in all.drain() {
+        let dev = env.snap.device(IfIndex(skb.fields().oif));
+        let mut one = SkbList::new();
+        let _ = one.push(skb);
+        nf_hook_device(env, hands, Hook::L2Enqueue, dev, &mut one);
+        list.append(&mut one);
+    }
 }
 
 /// Sends one packet by the device in its `oif` field.
 pub fn dev_queue_xmit(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
     let started = env.stage_start();
-    queue_one(env, hands, skb);
+    if env.snap.hooks.has(Hook::L2Enqueue) {
+        let mut one = SkbList::new();
+        let _ = one.push(skb);
+        l2_enqueue(env, hands, &mut one);
+        dev_queue_list(env, hands, &mut one);
+    } else {
+        queue_one(env, hands, skb);
+    }
     env.stage_end(Node::DevQueueXmit, 1, started);
 }
 
@@ -91,40 +124,50 @@ fn common_oif(list: &SkbList) -> Option<IfIndex> {
     (differences == 0).then_some(IfIndex(oif))
 }
 
-/// The buffer of the port under a device that can send; marked as in use.
+/// The slot of the port under a device that can send; marked as in use.
 #[inline]
-fn port_of<'a>(env: &Env<'_>, hands: &'a mut Hands, oif: IfIndex) -> Option<&'a mut PortTx> {
+fn slot_of(env: &Env<'_>, hands: &mut Hands, oif: IfIndex) -> Option<usize> {
     let dev = env.snap.device(oif);
     let DeviceKind::Port(port) = dev.kind else { return None };
     if !dev.is_running() {
         return None;
     }
     let slot = usize::from(port.0) % MAX_PORTS;
-    let tx = hands.tx.ports[slot].as_deref_mut()?;
-    tx.dev = dev.ifindex;
+    hands.tx.ports[slot].as_deref_mut()?.dev = dev.ifindex;
     hands.tx.dirty |= 1 << slot;
-    Some(tx)
+    Some(slot)
+}
+
+#[inline]
+fn buffer(hands: &mut Hands, slot: usize) -> Option<&mut SkbList> {
+    hands.tx.ports[slot].as_deref_mut().map(|tx| &mut tx.buffer)
 }
 
 /// Moves a whole list to its device at once. What cannot go there stays in the list.
 #[inline]
 fn queue_all(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbList) {
-    let Some(tx) = port_of(env, hands, oif) else { return };
-    tx.buffer.append(list);
+    let Some(slot) = slot_of(env, hands, oif) else { return };
+    let Some(room) = buffer(hands, slot) else { return };
+    room.append(list);
     if !list.is_empty() {
-        hard_start_xmit(env, tx);
+        hard_start_xmit(env, hands, slot);
         // The buffer is empty now, so there is room.
-        tx.buffer.append(list);
+        if let Some(room) = buffer(hands, slot) {
+            room.append(list);
+        }
     }
 }
 
 #[inline]
 fn queue_one(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
-    let Some(tx) = port_of(env, hands, IfIndex(skb.fields().oif)) else { return refuse(env, skb) };
-    if let Err(skb) = tx.buffer.push(skb) {
-        hard_start_xmit(env, tx);
+    let Some(slot) = slot_of(env, hands, IfIndex(skb.fields().oif)) else { return refuse(env, skb) };
+    let Some(room) = buffer(hands, slot) else { return refuse(env, skb) };
+    if let Err(skb) = room.push(skb) {
+        hard_start_xmit(env, hands, slot);
         // The buffer is empty now, so there is room.
-        let _ = tx.buffer.push(skb);
+        if let Some(room) = buffer(hands, slot) {
+            let _ = room.push(skb);
+        }
     }
 }
 
@@ -140,25 +183,62 @@ pub fn flush(env: &Env<'_>, hands: &mut Hands) {
     while hands.tx.dirty != 0 {
         let slot = hands.tx.dirty.trailing_zeros() as usize;
         hands.tx.dirty &= hands.tx.dirty - 1;
+        hard_start_xmit(env, hands, slot);
+    }
+}
+
+/// Gives one port's buffer to its driver.
+#[inline]
+fn hard_start_xmit(env: &Env<'_>, hands: &mut Hands, slot: usize) {
+    if env.snap.hooks.has(Hook::L2Dequeue) {
+        l2_dequeue(env, hands, slot);
+    } else if let Some(PortTx { path, buffer, dev }) = hands.tx.ports[slot].as_deref_mut() {
+        transmit(env, path, *dev, buffer);
+    }
+}
+
+/// The same with the hook L2_DEQUEUE between, on the lcore that owns the transmit queue. The buffer is empty while
+/// the hook runs, so that its functions may send.
+#[cold]
+fn l2_dequeue(env: &Env<'_>, hands: &mut Hands, slot: usize) {
+    let Some(PortTx { path, buffer, dev }) = hands.tx.ports[slot].as_deref_mut() else { return };
+    let (mut list, dev) = (std::mem::take(buffer), *dev);
+    if matches!(path, TxPath::Queue(_)) && !list.is_empty() {
+        nf_hook_device(env, hands, Hook::L2Dequeue, env.snap.device(dev), &mut list);
+    }
+    if let Some(tx) = hands.tx.ports[slot].as_deref_mut() {
+        transmit(env, &mut tx.path, dev, &mut list);
+    }
+}
+
+/// Gives packets to the driver of their device at once: they have passed the hook L2_DEQUEUE before.
+pub fn xmit_now(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
+    for skb in list.drain() {
+        let Some(slot) = slot_of(env, hands, IfIndex(skb.fields().oif)) else {
+            refuse(env, skb);
+            continue;
+        };
+        let mut one = SkbList::new();
+        let _ = one.push(skb);
         if let Some(tx) = hands.tx.ports[slot].as_deref_mut() {
-            hard_start_xmit(env, tx);
+            transmit(env, &mut tx.path, tx.dev, &mut one);
         }
     }
 }
 
-/// Gives one port's buffer to its driver; what the ring does not take is dropped and counted.
-fn hard_start_xmit(env: &Env<'_>, tx: &mut PortTx) {
-    let offered = tx.buffer.len() as u64;
+/// Packets to a driver; what its ring does not take is dropped and counted.
+fn transmit(env: &Env<'_>, path: &mut TxPath, dev: IfIndex, buffer: &mut SkbList) {
+    let offered = buffer.len() as u64;
     if offered == 0 {
         return;
     }
-    let bytes: u64 = tx.buffer.iter().map(|skb| skb.len() as u64).sum();
+    let bytes: u64 = buffer.iter().map(|skb| skb.len() as u64).sum();
     let started = env.stage_start();
-    let cells = env.cells.device(tx.dev);
-    match &mut tx.path {
+    let cells = env.cells.device(dev);
+    match path {
         TxPath::Queue(queue) => {
-            let sent = queue.tx_burst(&mut tx.buffer) as u64;
-            let left: u64 = tx.buffer.iter().map(|skb| skb.len() as u64).sum();
+            let sent = queue.tx_burst(buffer) as u64;
+            let left: u64 = buffer.iter().map(|skb| skb.len() as u64).sum();
             env.cells.tx.add(sent);
             let queue_cells = env.cells.tx_queue(queue.port().0, queue.queue());
             queue_cells.packets.add(sent);
@@ -167,14 +247,14 @@ fn hard_start_xmit(env: &Env<'_>, tx: &mut PortTx) {
             if sent < offered {
                 queue_cells.full.add(1);
                 cells.tx_dropped.add(offered - sent);
-                env.kfree_skb_list(&mut tx.buffer, Node::HardStartXmit, DropReason::TxFull);
+                env.kfree_skb_list(buffer, Node::HardStartXmit, DropReason::TxFull);
             }
         }
         TxPath::Handoff(ring) => {
-            ring.enqueue_burst(&mut tx.buffer);
-            if !tx.buffer.is_empty() {
-                cells.tx_dropped.add(tx.buffer.len() as u64);
-                env.kfree_skb_list(&mut tx.buffer, Node::HardStartXmit, DropReason::HandoffFull);
+            ring.enqueue_burst(buffer);
+            if !buffer.is_empty() {
+                cells.tx_dropped.add(buffer.len() as u64);
+                env.kfree_skb_list(buffer, Node::HardStartXmit, DropReason::HandoffFull);
             }
         }
     }

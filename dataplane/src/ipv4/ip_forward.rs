@@ -1,7 +1,7 @@
 //! `ip_forward`: send a packet on towards its destination.
 //!
 //! Uses:  pkt_type, next_hop, oif, gateway, mtu, the IP header.   Sets: priority, TTL.
-//! Next:  ip_output, icmp_send.
+//! Next:  hook FORWARD, ip_output, icmp_send.
 //! Drops: not_specified (came as a link-layer broadcast), ip_inhdr (TTL), pkt_too_big.
 
 use super::icmp::{self, icmp_send};
@@ -11,6 +11,7 @@ use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::device::NetDevice;
+use crate::netfilter::hooks::{Hook, nf_hook_list};
 use crate::skb::eth;
 use crate::skb::icmp::{ICMP_DEST_UNREACH, ICMP_TIME_EXCEEDED, unreach};
 use crate::skb::ipv4::{self, IP_DF, Ipv4Header, MIN_HEADER_LEN};
@@ -30,6 +31,26 @@ pub fn ip_forward_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: 
         forward_slowly(env, hands, dev, list, odd);
     }
     env.stage_end(Node::IpForward, count, started);
+    if odd != 0 || env.snap.hooks.has(Hook::Forward) {
+        return filter_and_finish(env, hands, list);
+    }
+    ip_output_list(env, hands, list);
+}
+
+/// What remains to be done for a burst that is not plain, or that somebody wants to see.
+#[cold]
+fn filter_and_finish(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
+    if env.snap.hooks.has(Hook::Forward) {
+        nf_hook_list(env, hands, Hook::Forward, list);
+    }
+    ip_forward_finish(env, hands, list);
+}
+
+/// After the hook: options are filled in as the packet leaves.
+pub fn ip_forward_finish(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
+    for skb in list.iter_mut().filter(|skb| skb.fields().ip_hdr_len > MIN_HEADER_LEN as u8) {
+        ip_options::ip_forward_options(env, skb);
+    }
     if !list.is_empty() {
         ip_output_list(env, hands, list);
     }
@@ -94,9 +115,6 @@ fn ip_forward(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: &mut Skb) 
     }
     if env.snap.sysctl.ip_forward_update_priority {
         skb.fields_mut().priority = rt_tos2priority(tos);
-    }
-    if fields.ip_hdr_len > MIN_HEADER_LEN as u8 {
-        ip_options::ip_forward_options(env, skb);
     }
     Ok(())
 }

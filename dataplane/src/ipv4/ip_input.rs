@@ -1,7 +1,7 @@
 //! `ip_list_rcv`: what the kernel's `ip_rcv` checks before a packet may be looked at.
 //!
 //! Uses:  network_offset, pkt_type, the driver's checksum verdict.   Sets: ip_hdr_len.
-//! Next:  ip_rcv_finish.
+//! Next:  hook PRE_ROUTING, ip_rcv_finish.
 //! Drops: ip_inhdr (version, header length), ip_csum, pkt_too_small (frame shorter than total length).
 
 use skiff_pmd::RxFlags;
@@ -11,6 +11,7 @@ use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::device::NetDevice;
+use crate::netfilter::hooks::{Hook, nf_hook_list};
 use crate::skb::eth;
 use crate::skb::ipv4::{Ipv4Header, MIN_HEADER_LEN};
 use crate::skb::{Skb, SkbExt, SkbList, checksum};
@@ -35,6 +36,9 @@ pub fn ip_list_rcv(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut
     }
     env.cells.mib(Mib::IpExtInOctets).add(octets);
     env.stage_end(Node::IpRcv, received, started);
+    if env.snap.hooks.has(Hook::PreRouting) {
+        nf_hook_list(env, hands, Hook::PreRouting, list);
+    }
     if !list.is_empty() {
         ip_list_rcv_finish(env, hands, dev, list);
     }

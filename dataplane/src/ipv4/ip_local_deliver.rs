@@ -1,7 +1,7 @@
 //! `ip_local_deliver`: packets for the router itself, answered as a host with no sockets answers.
 //!
 //! Uses:  the IP header, flags, pkt_type.   Sets: for echo replies everything an own packet needs.
-//! Next:  ip_local_out (echo reply, reset), icmp_send (port and protocol unreachable).
+//! Next:  hook LOCAL_IN, ip_local_out (echo reply, reset), icmp_send (port and protocol unreachable).
 //! Drops: frag_reasm_unsupported, icmp_csum, udp_csum, tcp_csum, no_socket, ip_noproto, invalid_proto.
 
 use super::icmp::{count_out, icmp_send, new_packet};
@@ -11,6 +11,7 @@ use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::device::NetDevice;
 use crate::net::IfIndex;
+use crate::netfilter::hooks::{Hook, nf_hook_list};
 use crate::skb::icmp::{self as wire, ICMP_DEST_UNREACH, ICMP_ECHO, ICMP_ECHOREPLY, IcmpHeader, unreach};
 use crate::skb::ipv4::{self, Ipv4Fields, Ipv4Header, MIN_HEADER_LEN};
 use crate::skb::udp::{self, TCP_ACK, TCP_FIN, TCP_HEADER_LEN, TCP_RST, TCP_SYN, TcpHeader, UdpHeader};
@@ -19,13 +20,21 @@ use crate::skb::{Skb, SkbExt, SkbFields, SkbList, checksum, eth, flags, pkt_type
 /// Delivers a burst.
 pub fn ip_local_deliver_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
     let (started, count) = (env.stage_start(), list.len() as u64);
+    if env.snap.hooks.has(Hook::LocalIn) {
+        nf_hook_list(env, hands, Hook::LocalIn, list);
+    }
+    ip_local_deliver_finish(env, hands, dev, list);
+    env.stage_end(Node::IpLocalDeliver, count, started);
+}
+
+/// After the hook: each packet to its protocol.
+pub fn ip_local_deliver_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
     for skb in list.drain() {
         if let Err((skb, reason)) = ip_local_deliver(env, hands, skb) {
             env.cells.device(dev.ifindex).rx_dropped.add(1);
             env.kfree_skb(skb, Node::IpLocalDeliver, reason);
         }
     }
-    env.stage_end(Node::IpLocalDeliver, count, started);
 }
 
 type Delivered = Result<(), (Skb, DropReason)>;

@@ -1,7 +1,7 @@
 //! `ip_output`: the Ethernet header towards the neighbour, and fragmentation where the way out is narrower.
 //!
 //! Uses:  next_hop, oif, gateway, mtu, network_offset.   Sets: the Ethernet header.
-//! Next:  dev_queue_xmit, or the neighbour's queue (in control) until its address is known.
+//! Next:  hooks LOCAL_OUT and POST_ROUTING, dev_queue_xmit, or the neighbour's queue (in control) until its address is known.
 //! Drops: punt_full (control thread busy), frag_failed, pkt_too_big (a packet of our own with DF).
 
 use super::icmp::icmp_send;
@@ -15,6 +15,7 @@ use crate::fib::NextHopId;
 use crate::fib::next_hop::{Kind, NextHops};
 use crate::neigh::table::{NeighEntry, NeighTable};
 use crate::net::{IfIndex, MacAddr};
+use crate::netfilter::hooks::{Hook, nf_hook, nf_hook_list};
 use crate::skb::eth::{self, ETH_P_IP};
 use crate::skb::icmp::{ICMP_DEST_UNREACH, unreach};
 use crate::skb::ipv4::{IP_DF, Ipv4Header};
@@ -23,6 +24,15 @@ use crate::skb::{Skb, SkbExt, SkbList};
 /// Sends a burst that has its routes.
 #[inline]
 pub fn ip_output_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
+    if env.snap.hooks.has(Hook::PostRouting) {
+        nf_hook_list(env, hands, Hook::PostRouting, list);
+    }
+    ip_finish_output_list(env, hands, list);
+}
+
+/// After the hook: each packet that fits gets the header of its neighbour.
+#[inline]
+pub fn ip_finish_output_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
     let (started, count) = (env.stage_start(), list.len() as u64);
     let mut odd = 0u32;
     let mut octets = 0;
@@ -49,7 +59,7 @@ fn output_mixed(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList, odd: u32) 
     for (i, skb) in list.drain().enumerate() {
         match odd >> i & 1 {
             0 => dev_queue_xmit(env, hands, skb),
-            _ => ip_output(env, hands, skb),
+            _ => ip_finish_output(env, hands, skb),
         }
     }
 }
@@ -137,8 +147,19 @@ fn make_room(skb: &mut Skb, offset: usize) -> bool {
     moved
 }
 
-/// One packet through everything the common case leaves out: fragmentation, broadcast, an unknown neighbour.
+/// Sends one packet that has its route.
 pub fn ip_output(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
+    let skb = match env.snap.hooks.has(Hook::PostRouting) {
+        true => nf_hook(env, hands, Hook::PostRouting, skb),
+        false => Some(skb),
+    };
+    if let Some(skb) = skb {
+        ip_finish_output(env, hands, skb);
+    }
+}
+
+/// One packet through everything the common case leaves out: fragmentation, broadcast, an unknown neighbour.
+pub fn ip_finish_output(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
     let fields = *skb.fields();
     if skb.network_len() > usize::from(fields.mtu) {
         let Some(header) = Ipv4Header::parse(skb.network()) else {
@@ -221,7 +242,13 @@ pub fn ip_local_out(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
     match hop.kind {
         Kind::Gateway | Kind::Link | Kind::Broadcast => {
             super::route::set_route(&mut skb, id, &hop, dst);
-            ip_output(env, hands, skb);
+            let skb = match env.snap.hooks.has(Hook::LocalOut) {
+                true => nf_hook(env, hands, Hook::LocalOut, skb),
+                false => Some(skb),
+            };
+            if let Some(skb) = skb {
+                ip_output(env, hands, skb);
+            }
         }
         _ => {
             env.cells.mib(Mib::IpOutNoRoutes).add(1);

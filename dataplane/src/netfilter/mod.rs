@@ -1,3 +1,5 @@
 //! Netfilter: hooks and their verdicts, and the rule tables that are their first user.
 
+pub mod hooks;
 pub mod ip_tables;
+pub mod queue;

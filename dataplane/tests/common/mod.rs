@@ -36,6 +36,8 @@ use skiff_dataplane::neigh::cache::{GcParams, NeighCache, SetMode};
 use skiff_dataplane::neigh::nud::{NeighParams, Nud};
 use skiff_dataplane::neigh::table::NeighId;
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::netfilter::hooks::{Hook, HookEntry, HookFn, Hooks};
+use skiff_dataplane::netfilter::queue::Queued;
 use skiff_dataplane::skb::{Skb, SkbList};
 use skiff_dataplane::time::Instant;
 use skiff_pmd::{
@@ -166,12 +168,15 @@ pub struct Rig {
     pub snap: Arc<Snapshot>,
     pub devices: Vec<NetDevice>,
     pub sysctl: Sysctl,
+    pub hooks: Hooks,
     pub fib: FibWriter,
     pub hops: NextHopWriter,
     pub neigh: NeighCache<Skb>,
     pub now: Instant,
     /// Packets waiting for a neighbour.
     pub held: Vec<(IfIndex, u32, Skb)>,
+    /// Packets waiting for the listener of a queue.
+    pub queued: Vec<Queued>,
     /// Where injected packets come from.
     pub rx_pool: Pool,
     /// Where the router's own packets come from.
@@ -247,11 +252,13 @@ impl Rig {
             snap,
             devices,
             sysctl,
+            hooks: Hooks::default(),
             fib,
             hops,
             neigh,
             now: Instant::from_secs(1000),
             held: Vec::new(),
+            queued: Vec::new(),
             rx_pool,
             own_pool,
             feed,
@@ -315,8 +322,16 @@ impl Rig {
     pub fn configure(&mut self, change: impl FnOnce(&mut [NetDevice], &mut Sysctl)) {
         change(&mut self.devices[1..], &mut self.sysctl);
         let next = self.snap.generation + 1;
-        drop(self.shared.publish(Snapshot::new(next, self.devices.clone(), self.sysctl, false)));
+        let snap =
+            Snapshot::new(next, self.devices.clone(), self.sysctl, false).with_hooks(self.hooks.clone());
+        drop(self.shared.publish(snap));
         self.snap = self.shared.snapshot();
+    }
+
+    /// Registers a hook function, seen from the next burst on.
+    pub fn hook(&mut self, hook: Hook, priority: i32, function: impl HookFn + 'static) {
+        self.hooks.register(hook, HookEntry { priority, dev: None, function: Arc::new(function) });
+        self.configure(|_, _| {});
     }
 
     /// Lets time pass.
@@ -393,7 +408,12 @@ impl Rig {
     fn report(&mut self, before: &Sums, wire: [Vec<Vec<u8>>; PORTS]) -> Out {
         let control = self.take_messages();
         let after = Sums::of(&self.shared);
-        assert_eq!(self.shared.ledger().held(), self.held.len() as i64, "{:?}", self.shared.ledger());
+        assert_eq!(
+            self.shared.ledger().held(),
+            (self.held.len() + self.queued.len()) as i64,
+            "{:?}",
+            self.shared.ledger()
+        );
         Out { wire, drops: grown(&before.drops, &after.drops), mib: grown(&before.mib, &after.mib), control }
     }
 
@@ -403,6 +423,7 @@ impl Rig {
         while let Some(message) = self.shared.receive_control() {
             match message {
                 ToControl::Resolve { dev, addr, skb } => self.held.push((dev, addr, skb)),
+                ToControl::NfQueue(queued) => self.queued.push(queued),
                 other => texts.push(format!("{other:?}")),
             }
         }
@@ -438,6 +459,7 @@ impl Drop for Rig {
             return;
         }
         assert!(self.held.is_empty(), "packets still wait for a neighbour");
+        assert!(self.queued.is_empty(), "packets still wait for a listener");
         let mut wire: [Vec<Vec<u8>>; PORTS] = Default::default();
         self.collect(&mut wire);
         let ledger = self.shared.ledger();
