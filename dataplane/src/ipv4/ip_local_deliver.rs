@@ -145,7 +145,7 @@ fn icmp_echo(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) -> Delivered {
         src: from,
         dst: src,
     };
-    *skb.fields_mut() = own_packet(&fields);
+    *skb.fields_mut() = own_packet();
     let rest = skb.network_mut().split_first_chunk_mut::<MIN_HEADER_LEN>();
     let Some((header, message)) = rest else { return Err((skb, DropReason::Nomem)) };
     ipv4::emit(header, &reply);
@@ -164,9 +164,8 @@ fn icmp_echo(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) -> Delivered {
     Ok(())
 }
 
-fn own_packet(from: &SkbFields) -> SkbFields {
+fn own_packet() -> SkbFields {
     SkbFields {
-        iif: from.iif,
         network_offset: eth::HEADER_LEN as u8,
         ip_hdr_len: MIN_HEADER_LEN as u8,
         pkt_type: pkt_type::HOST,

@@ -329,8 +329,8 @@ impl Rig {
     }
 
     /// Registers a hook function, seen from the next burst on.
-    pub fn hook(&mut self, hook: Hook, priority: i32, function: impl HookFn + 'static) {
-        self.hooks.register(hook, HookEntry { priority, dev: None, function: Arc::new(function) });
+    pub fn hook(&mut self, hook: Hook, priority: i32, function: Arc<dyn HookFn>) {
+        self.hooks.register(hook, HookEntry { priority, dev: None, function });
         self.configure(|_, _| {});
     }
 
