@@ -48,6 +48,11 @@ pub enum Show {
     Lcores,
     /// Memory and packet buffers.
     Mem,
+    /// The kernel's MIB counters; those that are zero too if asked for.
+    Nstat {
+        /// Zeros too.
+        zeros: bool,
+    },
 }
 
 /// The outcome of a command: what to print, and the exit code.

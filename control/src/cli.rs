@@ -47,6 +47,8 @@ pub enum Command {
     Lcore(ShowArgs),
     /// Show memory and packet buffers
     Mem(ShowArgs),
+    /// Show the IP, ICMP, UDP and TCP counters under the kernel's names, as nstat(8) prints them
+    Nstat(Nstat),
     /// Show all metrics in the Prometheus text format
     Metrics,
     /// Measure this machine
@@ -80,6 +82,24 @@ pub enum Config {
 /// What every show takes.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct ShowArgs {
+    /// JSON
+    #[arg(short, long)]
+    pub json: bool,
+}
+
+/// `skiff nstat`. Values are always those since the start of the router: there is no history file, so what nstat(8)
+/// does without one needs no option, and those about it are taken and change nothing.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Nstat {
+    /// Absolute values, which they always are
+    #[arg(short = 'a', long = "ignore")]
+    pub absolute: bool,
+    /// Leave the history alone, of which there is none
+    #[arg(short = 's', long)]
+    pub noupdate: bool,
+    /// Counters that are zero, too
+    #[arg(short, long)]
+    pub zeros: bool,
     /// JSON
     #[arg(short, long)]
     pub json: bool,
@@ -215,6 +235,7 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Drops(show) => client.show(Show::Drops, show.json),
         Command::Lcore(show) => client.show(Show::Lcores, show.json),
         Command::Mem(show) => client.show(Show::Mem, show.json),
+        Command::Nstat(nstat) => client.show(Show::Nstat { zeros: nstat.zeros }, nstat.json),
         Command::Metrics => client.metrics().map(Reply::ok),
         Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) => return None,
     };
@@ -268,6 +289,8 @@ mod tests {
         assert_eq!(run.eal, ["--no-huge", "-m", "64"]);
         assert!(matches!(parse("config check x").unwrap().command, Command::Config(Config::Check { .. })));
         assert!(matches!(parse("drops -j").unwrap().command, Command::Drops(ShowArgs { json: true })));
+        let Command::Nstat(nstat) = parse("nstat -azsj").unwrap().command else { panic!("not nstat") };
+        assert!(nstat.zeros && nstat.json);
     }
 
     #[test]

@@ -86,8 +86,14 @@ impl Client {
             Show::Drops => "/v1/drops",
             Show::Lcores => "/v1/lcores",
             Show::Mem => "/v1/mem",
+            Show::Nstat { zeros: false } => "/v1/nstat?zeros=0",
+            Show::Nstat { zeros: true } => "/v1/nstat?zeros=1",
         };
-        let query = if json { "?json=1" } else { "" };
+        let query = match (json, path.contains('?')) {
+            (false, _) => "",
+            (true, false) => "?json=1",
+            (true, true) => "&json=1",
+        };
         self.reply(Method::GET, &format!("{path}{query}"), Vec::new())
     }
 

@@ -1,17 +1,22 @@
 //! Frames made by hand, and the socket that sends them as they are.
 
 use std::io::IoSlice;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind, sendmsg, socket,
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind, recv, sendmsg,
+    socket,
 };
 
 use crate::netns::Netns;
 
 /// An Ethernet frame without FCS.
 pub type Frame = Vec<u8>;
+
+/// No frame is longer.
+const MAX_FRAME: usize = 65536;
 
 /// The lab's router, as some random frames address it.
 const ROUTER: [u8; 4] = [10, 0, 0, 1];
@@ -231,6 +236,27 @@ impl RawSocket {
         let slices = [IoSlice::new(frame)];
         let sent = sendmsg::<LinkAddr>(self.0.as_raw_fd(), &slices, &[], MsgFlags::empty(), None);
         sent.unwrap_or_else(|why| panic!("send {} bytes: {why}", frame.len()));
+    }
+
+    /// The next frame that came in, if there is one.
+    ///
+    /// # Panics
+    /// If the interface is gone.
+    pub fn receive(&self) -> Option<Frame> {
+        let mut frame = vec![0; MAX_FRAME];
+        match recv(self.0.as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT) {
+            Ok(len) => {
+                frame.truncate(len);
+                Some(frame)
+            }
+            Err(Errno::EAGAIN) => None,
+            Err(why) => panic!("receive: {why}"),
+        }
+    }
+
+    /// For polling.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

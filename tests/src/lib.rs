@@ -10,6 +10,7 @@ mod frames;
 mod lab;
 mod metrics;
 mod netns;
+pub mod oracle;
 mod peers;
 mod skiff;
 mod tempdir;

@@ -24,6 +24,7 @@ pub(super) fn all(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/drops", get(|daemon, query| show(Show::Drops, daemon, query)))
         .route("/v1/lcores", get(|daemon, query| show(Show::Lcores, daemon, query)))
         .route("/v1/mem", get(|daemon, query| show(Show::Mem, daemon, query)))
+        .route("/v1/nstat", get(nstat))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(backend.clone());
     scrape(backend).merge(commands)
@@ -53,8 +54,16 @@ async fn show(
     State(daemon): Daemon,
     Query(query): Query<HashMap<String, String>>,
 ) -> Json<Reply> {
-    let json = query.get("json").is_some_and(|value| matches!(value.as_str(), "1" | "true"));
-    Json(daemon.show(what, json))
+    Json(daemon.show(what, is_set(&query, "json")))
+}
+
+/// `?zeros=1` asks for counters that are zero too.
+async fn nstat(daemon: Daemon, Query(query): Query<HashMap<String, String>>) -> Json<Reply> {
+    show(Show::Nstat { zeros: is_set(&query, "zeros") }, daemon, Query(query)).await
+}
+
+fn is_set(query: &HashMap<String, String>, name: &str) -> bool {
+    query.get(name).is_some_and(|value| matches!(value.as_str(), "1" | "true"))
 }
 
 async fn metrics(State(daemon): Daemon) -> Response {

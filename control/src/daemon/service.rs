@@ -43,6 +43,7 @@ impl Backend for Service {
             Show::Drops => show::drops(&self.shared, json),
             Show::Lcores => show::lcores(&self.shared, &self.facts(), json),
             Show::Mem => show::mem(&self.facts(), json),
+            Show::Nstat { zeros } => show::nstat(&self.shared, zeros, json),
         })
     }
 

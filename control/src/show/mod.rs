@@ -1,8 +1,9 @@
-//! What `skiff drops`, `skiff lcore` and `skiff mem` print: a text to read, or one line of JSON.
+//! What `skiff drops`, `skiff lcore`, `skiff mem` and `skiff nstat` print: a text to read, or one line of JSON.
 
 mod drops;
 mod lcores;
 mod mem;
+mod nstat;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod tests;
 pub use drops::drops;
 pub use lcores::lcores;
 pub use mem::mem;
+pub use nstat::nstat;
 
 /// A share in per cent, `-` of nothing.
 fn percent(part: u64, whole: u64) -> String {

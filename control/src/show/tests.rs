@@ -74,3 +74,36 @@ neighbours  80.0 KiB, 3 of 1024 entries, 2 packets waiting
     let json = parse(&mem(&facts, true));
     assert_eq!((&json["pools"][0]["free"], &json["fib"]["bytes"]), (&15383.into(), &(64 << 20).into()));
 }
+
+#[test]
+fn nstat_prints_what_is_not_zero_in_the_columns_of_nstat() {
+    let expected = "\
+#kernel
+IpForwDatagrams                 100                0.0
+IcmpOutRateLimitHost            4                  0.0
+IcmpMsgOutType11                1                  0.0
+IcmpMsgOutType40                2                  0.0
+";
+    assert_eq!(nstat(&testing::busy(), false, false), expected);
+    let json = parse(&nstat(&testing::busy(), false, true));
+    assert_eq!(json["kernel"]["IpForwDatagrams"], 100);
+    assert_eq!(json["kernel"]["IpInReceives"], Value::Null);
+}
+
+#[test]
+fn nstat_with_zeros_has_every_counter_in_the_kernels_order() {
+    let text = nstat(&testing::idle(1, &[]), true, false);
+    let names: Vec<_> = text.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names.len(), skiff_dataplane::core::counters::Mib::COUNT);
+    let at = |name| names.iter().position(|n| *n == name).unwrap();
+    assert_eq!(at("IpInReceives"), 0);
+    let order = [
+        "IpOutTransmits",
+        "IcmpInMsgs",
+        "TcpInSegs",
+        "UdpNoPorts",
+        "TcpExtIPReversePathFilter",
+        "IpExtInNoRoutes",
+    ];
+    assert!(order.windows(2).all(|pair| at(pair[0]) < at(pair[1])), "{names:?}");
+}

@@ -1,0 +1,137 @@
+//! The reference: a router of the kernel's own, and the wires both routers have.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Seek};
+
+use super::shape::{IP_COMMANDS, Mac, Port};
+use crate::frames::RawSocket;
+use crate::netns::{Netns, veth};
+
+/// Settings that may not be the kernel's defaults in a new namespace, because it takes them from the first one.
+const DEFAULTS: [(&str, i64); 6] = [
+    ("rp_filter", 0),
+    ("accept_source_route", 0),
+    ("send_redirects", 1),
+    ("shared_media", 1),
+    ("accept_redirects", 0),
+    ("log_martians", 0),
+];
+
+/// A router's namespace, the hosts' namespace, and the hosts' ends of three cables between them.
+#[derive(Debug)]
+pub struct Wires {
+    /// Where the router is.
+    pub router: Netns,
+    /// Kept for as long as its sockets are needed.
+    _hosts: Netns,
+    sockets: [RawSocket; 3],
+}
+
+impl Wires {
+    /// Lays the cables.
+    pub fn new(label: &str) -> Wires {
+        let (router, hosts) = (Netns::new(label), Netns::new(&format!("{label}h")));
+        let sockets = Port::ALL.map(|port| {
+            let (near, far) = (port.router_iface(), port.host_iface());
+            veth((&router, near), (&hosts, far));
+            router.run(&format!("ip link set {near} address {} mtu {}", text(port.router_mac()), port.mtu()));
+            hosts.run(&format!("ip link set {far} address {}", text(port.host_mac())));
+            // The hosts' kernel has no part in this.
+            hosts.hide_from_kernel(far);
+            RawSocket::open(&hosts, far)
+        });
+        Wires { router, _hosts: hosts, sockets }
+    }
+
+    /// The host's end at a port.
+    pub fn socket(&self, port: Port) -> &RawSocket {
+        &self.sockets[port.index()]
+    }
+}
+
+/// The kernel as a router.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its cables.
+    pub wires: Wires,
+    mibs: [File; 2],
+    saved: Vec<(String, String)>,
+}
+
+impl Kernel {
+    /// Sets one up.
+    pub fn new() -> Kernel {
+        let wires = Wires::new("k");
+        let netns = &wires.router;
+        netns.run("sysctl -qw net.ipv4.ip_forward=1");
+        for port in Port::ALL {
+            let iface = port.router_iface();
+            for (name, value) in DEFAULTS {
+                netns.run(&format!("sysctl -qw net.ipv4.conf.all.{name}={value}"));
+                netns.run(&format!("sysctl -qw net.ipv4.conf.{iface}.{name}={value}"));
+            }
+            netns.run(&format!("ethtool -K {iface} tx off"));
+            for ([a, b, c, d], len) in port.addresses() {
+                let brd = if *len < 31 { "brd +" } else { "" };
+                netns.run(&format!("ip addr add {a}.{b}.{c}.{d}/{len} {brd} dev {iface}"));
+            }
+            netns.run(&format!("ip link set {iface} up"));
+        }
+        // A file of /proc/net keeps showing the namespace it was opened in.
+        let open = |name: &str| {
+            File::open(format!("/proc/thread-self/net/{name}")).unwrap_or_else(|why| panic!("{name}: {why}"))
+        };
+        let mibs = netns.enter(|| [open("snmp"), open("netstat")]);
+        let kernel = Kernel { wires, mibs, saved: Vec::new() };
+        IP_COMMANDS.iter().for_each(|command| kernel.ip(command));
+        kernel
+    }
+
+    /// `ip` of the router.
+    pub fn ip(&self, words: &str) {
+        self.wires.router.run(&format!("ip {words}"));
+    }
+
+    /// Changes settings below `net.ipv4`, back to what they were first.
+    pub fn set(&mut self, sysctl: &[(&str, i64)]) {
+        let back = std::mem::take(&mut self.saved);
+        let path = |name: &str| format!("/proc/sys/net/ipv4/{}", name.replace('.', "/"));
+        self.saved = self.wires.router.enter(|| {
+            for (path, value) in back.iter().rev() {
+                fs::write(path, value).unwrap_or_else(|why| panic!("{path}: {why}"));
+            }
+            let mut saved = Vec::new();
+            for (name, value) in sysctl {
+                let path = path(name);
+                let old = fs::read_to_string(&path).unwrap_or_else(|why| panic!("{path}: {why}"));
+                fs::write(&path, value.to_string()).unwrap_or_else(|why| panic!("{path}: {why}"));
+                saved.push((path, old));
+            }
+            saved
+        });
+    }
+
+    /// All MIB counters, by nstat's names.
+    pub fn counters(&mut self) -> BTreeMap<String, i64> {
+        let mut counters = BTreeMap::new();
+        for file in &mut self.mibs {
+            let mut text = String::new();
+            file.rewind().and_then(|()| file.read_to_string(&mut text)).expect("a file of /proc/net");
+            let lines: Vec<&str> = text.lines().collect();
+            for pair in lines.chunks_exact(2) {
+                let names = pair[0].split_whitespace();
+                let group = pair[0].split(':').next().unwrap_or("");
+                let rows = names.zip(pair[1].split_whitespace()).skip(1);
+                counters
+                    .extend(rows.map(|(name, value)| (format!("{group}{name}"), value.parse().unwrap_or(0))));
+            }
+        }
+        counters
+    }
+}
+
+/// A MAC as `ip` takes it.
+pub fn text(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
