@@ -89,6 +89,7 @@ pub struct Hands {
     pub tx: TxTable,
     /// Where packets of our own come from.
     pub pool: Pool,
+    lcore: usize,
     ip_id: u16,
     rng: u64,
 }
@@ -97,7 +98,13 @@ impl Hands {
     /// Hands for worker `lcore`.
     pub fn new(lcore: usize, tx: TxTable, pool: Pool, seed: u64) -> Self {
         let seed = (seed ^ (lcore as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
-        Hands { tx, pool, ip_id: seed as u16, rng: seed }
+        Hands { tx, pool, lcore, ip_id: seed as u16, rng: seed }
+    }
+
+    /// Number of the lcore among the workers.
+    #[inline]
+    pub fn lcore(&self) -> usize {
+        self.lcore
     }
 
     /// An identification for a packet of our own.

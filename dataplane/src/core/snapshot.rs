@@ -1,9 +1,11 @@
 //! The configuration lcores read: one immutable value, replaced whole.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::counters::{MAX_DEVICES, MAX_PORTS};
 use crate::device::{DeviceKind, NetDevice};
+use crate::ipv4::ipmr::Multicast;
 use crate::net::IfIndex;
 
 /// Router-wide settings, by the kernel's names (`net.ipv4.*`).
@@ -87,6 +89,8 @@ pub struct Snapshot {
     pub local: LocalAddresses,
     /// Measure the cycles of every stage.
     pub stage_timing: bool,
+    /// Joined groups and the multicast forwarding cache.
+    pub multicast: Arc<Multicast>,
     devices: Box<[NetDevice; MAX_DEVICES]>,
     by_port: [IfIndex; MAX_PORTS],
 }
@@ -112,7 +116,14 @@ impl Snapshot {
             let at = device.ifindex.index() % MAX_DEVICES;
             table[at] = device;
         }
-        Snapshot { generation, sysctl, local, stage_timing, devices: table, by_port }
+        let multicast = Arc::default();
+        Snapshot { generation, sysctl, local, stage_timing, multicast, devices: table, by_port }
+    }
+
+    /// The same with these groups and this multicast forwarding cache.
+    pub fn with_multicast(mut self, multicast: Arc<Multicast>) -> Self {
+        self.multicast = multicast;
+        self
     }
 
     /// The device of that number; an absent one, which is down, if there is none.
