@@ -35,13 +35,7 @@ pub fn group_mac(group: u32) -> MacAddr {
 /// table. Gives back what the router itself is to receive: the packet, if `local` says that its group is joined on
 /// `dev`.
 #[cold]
-pub fn ip_mr_input(
-    env: &Env<'_>,
-    hands: &mut Hands,
-    dev: &NetDevice,
-    skb: Skb,
-    local: bool,
-) -> Option<Skb> {
+pub fn ip_mr_input(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: Skb, local: bool) -> Option<Skb> {
     let started = env.stage_start();
     let given_back = mr_input(env, hands, dev, skb, local);
     env.stage_end(Node::IpMrInput, 1, started);
@@ -49,7 +43,9 @@ pub fn ip_mr_input(
 }
 
 fn mr_input(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: Skb, local: bool) -> Option<Skb> {
-    let Some(header) = Ipv4Header::parse(skb.network()) else { return drop_it(env, skb, DropReason::IpInhdr) };
+    let Some(header) = Ipv4Header::parse(skb.network()) else {
+        return drop_it(env, skb, DropReason::IpInhdr);
+    };
     let (src, dst) = (header.src(), header.dst());
     if header.protocol() == ipv4::IPPROTO_IGMP {
         // About groups, not for them: never forwarded. Local delivery ends in the control thread too.
@@ -92,7 +88,9 @@ fn ip_mr_forward(
     from: u8,
     local: bool,
 ) -> Option<Skb> {
-    let Some(header) = Ipv4Header::parse(skb.network()) else { return drop_it(env, skb, DropReason::IpInhdr) };
+    let Some(header) = Ipv4Header::parse(skb.network()) else {
+        return drop_it(env, skb, DropReason::IpInhdr);
+    };
     let (ttl, len) = (header.ttl(), skb.network_len() as u64);
     let cells = entry.stats.cells.of(hands.lcore());
     cells.packets.add(1);

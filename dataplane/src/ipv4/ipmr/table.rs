@@ -116,12 +116,7 @@ impl MfcStats {
         now_ms >= until
             && self
                 .quiet_until_ms
-                .compare_exchange(
-                    until,
-                    now_ms + ASSERT_INTERVAL_MS,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                )
+                .compare_exchange(until, now_ms + ASSERT_INTERVAL_MS, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
     }
 }
