@@ -298,8 +298,10 @@ fn multicast_without_members() {
     let mut rig = Rig::new();
     let to_group = |src, dst| Ip::udp(src, dst, (1, 2), 8).to_mac(MacAddr([1, 0, 0x5e, 0, 0, 1]));
     rig.send(R1, to_group("10.1.0.2", "239.1.1.1")).drop_of(IpRcvFinish, NotSpecified).silent();
-    rig.send(R1, to_group("0.0.0.0", "239.1.1.1")).drop_of(IpRcvFinish, IpInvalidSource).silent();
-    rig.send(R1, to_group("224.0.0.5", "239.1.1.1")).drop_of(IpRcvFinish, IpInvalidSource).silent();
+    // The group comes before the source: nobody joined it.
+    rig.send(R1, to_group("224.0.0.5", "239.1.1.1")).drop_of(IpRcvFinish, NotSpecified).silent();
+    rig.send(R1, to_group("224.0.0.5", "224.0.0.1")).drop_of(IpRcvFinish, IpInvalidSource).silent();
+    rig.send(R1, to_group("127.0.0.1", "224.0.0.1")).drop_of(IpRcvFinish, IpLocalnet).silent();
     let out = rig.send(R1, to_group("10.1.0.2", "224.0.0.1"));
     out.drop_of(IpLocalDeliver, NoSocket).silent().counted(&[(IpExtInMcastPkts, 1), (UdpIgnoredMulti, 1)]);
 }

@@ -75,6 +75,12 @@ named_enum! {
         IpExtInTruncatedPkts = "IpExtInTruncatedPkts",
         /// Multicast packets in.
         IpExtInMcastPkts = "IpExtInMcastPkts",
+        /// Their bytes.
+        IpExtInMcastOctets = "IpExtInMcastOctets",
+        /// Multicast packets out.
+        IpExtOutMcastPkts = "IpExtOutMcastPkts",
+        /// Their bytes.
+        IpExtOutMcastOctets = "IpExtOutMcastOctets",
         /// Broadcast packets in.
         IpExtInBcastPkts = "IpExtInBcastPkts",
         /// Bytes in.

@@ -131,6 +131,8 @@ named_enum! {
         IpLocalDeliver = "ip_local_deliver",
         /// Towards the next hop.
         IpForward = "ip_forward",
+        /// Multicast forwarding.
+        IpMrInput = "ip_mr_input",
         /// Destinations we refuse.
         IpError = "ip_error",
         /// Header towards the neighbour, fragmentation.

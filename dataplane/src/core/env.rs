@@ -102,6 +102,7 @@ impl Hands {
     }
 
     /// Number of the worker they belong to.
+    #[inline]
     pub fn lcore(&self) -> usize {
         self.lcore
     }

@@ -17,6 +17,7 @@ use super::shared::{RunState, Shared, ToLcore};
 use super::snapshot::Snapshot;
 use super::xmit;
 use crate::ipv4::icmp::icmp_send;
+use crate::ipv4::ipmr;
 use crate::neigh::table::coarse;
 use crate::netfilter::queue::nf_reinject;
 use crate::skb::icmp::{ICMP_DEST_UNREACH, unreach};
@@ -230,6 +231,8 @@ fn serve_control(env: &Env<'_>, hands: &mut Hands, id: usize) -> usize {
     {
         match message {
             ToLcore::Xmit(skb) => xmit::dev_queue_xmit(env, hands, skb),
+            ToLcore::McLocalOut(skb) => ipmr::ip_mc_local_out(env, hands, skb),
+            ToLcore::McResolved(skb) => ipmr::ip_mr_resolved(env, hands, skb),
             ToLcore::NeighFailed(skb) => {
                 // A packet of our own: there is nobody to tell.
                 if skb.fields().flags & flags::LOCAL_OUT == 0 {

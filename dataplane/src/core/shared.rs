@@ -14,6 +14,7 @@ use super::snapshot::Snapshot;
 use crate::fib::Fib;
 use crate::fib::next_hop::NextHopTable;
 use crate::ipv4::icmp_limit::IcmpLimiter;
+use crate::ipv4::ipmr::PuntBudget;
 use crate::ipv4::redirect_limit::RedirectLimiter;
 use crate::neigh::arp_rcv::Learn;
 use crate::neigh::table::{NeighId, NeighTable};
@@ -23,6 +24,10 @@ use crate::skb::Skb;
 
 /// Messages that may wait for the control thread. Beyond them packets are dropped as `punt_full`.
 const TO_CONTROL: usize = 4096;
+/// Multicast packets without an entry of the forwarding cache that may wait among them.
+const UNRESOLVED_TO_CONTROL: u32 = 256;
+/// IGMP messages that may wait among them.
+const IGMP_TO_CONTROL: u32 = 1024;
 /// Messages that may wait for one lcore.
 const TO_LCORE: usize = 4096;
 
@@ -49,6 +54,30 @@ pub enum ToControl {
     },
     /// A packet for the listener of a queue.
     NfQueue(Queued),
+    /// An IGMP message; the control thread counts it as delivered and gives a place of the budget back.
+    Igmp {
+        /// Device the packet came in by.
+        dev: IfIndex,
+        /// The packet, its IP header checked.
+        skb: Skb,
+    },
+    /// A multicast packet without an entry of the forwarding cache (the kernel's NOCACHE upcall).
+    McUnresolved {
+        /// Device the packet came in by.
+        dev: IfIndex,
+        /// The packet.
+        skb: Skb,
+    },
+    /// Multicast came in by another interface than its entry's, and that interface is one the entry sends by (the
+    /// kernel's WRONGVIF upcall).
+    McWrongVif {
+        /// Source of the entry, host byte order; 0 is any.
+        source: u32,
+        /// Its group.
+        group: u32,
+        /// Number of the interface it came in by.
+        vif: u8,
+    },
 }
 
 /// What the control thread asks of an lcore.
@@ -60,6 +89,10 @@ pub enum ToLcore {
     NeighFailed(Skb),
     /// A listener has decided about this packet.
     NfReinject(Reinject),
+    /// Send this multicast packet of our own by the device in its `oif` field; its IP header is complete.
+    McLocalOut(Skb),
+    /// Look this multicast packet up again: its entry has come.
+    McResolved(Skb),
 }
 
 /// Whether lcores poll.
@@ -87,6 +120,10 @@ pub struct Shared {
     pub icmp_limit: IcmpLimiter,
     /// How many redirects we may send.
     pub redirect_limit: RedirectLimiter,
+    /// How many multicast packets without an entry may be on their way to the control thread.
+    pub unresolved_budget: PuntBudget,
+    /// How many IGMP messages may be on their way to the control thread.
+    pub igmp_budget: PuntBudget,
     /// Which lcores have let go of what.
     pub qsbr: Arc<Qsbr>,
     /// Milliseconds from 1970-01-01 UTC to the origin of [`crate::time::Instant`].
@@ -119,6 +156,8 @@ impl Shared {
             neigh,
             icmp_limit: IcmpLimiter::new(),
             redirect_limit: RedirectLimiter::default(),
+            unresolved_budget: PuntBudget::new(UNRESOLVED_TO_CONTROL),
+            igmp_budget: PuntBudget::new(IGMP_TO_CONTROL),
             qsbr,
             wall_origin_millis,
             generation: AtomicU64::new(snapshot.generation),

@@ -1,9 +1,11 @@
 //! The configuration lcores read: one immutable value, replaced whole.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::counters::{MAX_DEVICES, MAX_PORTS};
 use crate::device::{DeviceKind, NetDevice};
+use crate::ipv4::ipmr::Multicast;
 use crate::net::IfIndex;
 use crate::netfilter::hooks::Hooks;
 
@@ -90,6 +92,8 @@ pub struct Snapshot {
     pub stage_timing: bool,
     /// Who looks at packets, and where.
     pub hooks: Hooks,
+    /// Joined groups and the multicast forwarding cache.
+    pub multicast: Arc<Multicast>,
     devices: Box<[NetDevice; MAX_DEVICES]>,
     by_port: [IfIndex; MAX_PORTS],
 }
@@ -115,12 +119,26 @@ impl Snapshot {
             let at = device.ifindex.index() % MAX_DEVICES;
             table[at] = device;
         }
-        Snapshot { generation, sysctl, local, stage_timing, hooks: Hooks::default(), devices: table, by_port }
+        Snapshot {
+            generation,
+            sysctl,
+            local,
+            stage_timing,
+            hooks: Hooks::default(),
+            multicast: Arc::default(),
+            devices: table,
+            by_port,
+        }
     }
 
     /// The same with these hook functions.
     pub fn with_hooks(self, hooks: Hooks) -> Self {
         Snapshot { hooks, ..self }
+    }
+
+    /// The same with these groups and this multicast forwarding cache.
+    pub fn with_multicast(self, multicast: Arc<Multicast>) -> Self {
+        Snapshot { multicast, ..self }
     }
 
     /// The device of that number; an absent one, which is down, if there is none.

@@ -6,6 +6,7 @@
 
 use super::icmp::{count_out, icmp_send, new_packet};
 use super::ip_output::ip_local_out;
+use super::ipmr;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
@@ -59,7 +60,7 @@ fn ip_local_deliver(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) -> Delivered
         ipv4::IPPROTO_UDP => udp_rcv(env, hands, skb),
         ipv4::IPPROTO_TCP => tcp_rcv(env, hands, skb),
         ipv4::IPPROTO_IGMP => {
-            env.cells.delivered.add(1);
+            ipmr::punt_igmp(env, IfIndex(fields.iif), skb);
             Ok(())
         }
         _ => {

@@ -6,6 +6,7 @@
 
 use super::icmp::icmp_send;
 use super::ip_fragment::ip_fragment;
+use super::ipmr::group_mac;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
@@ -18,7 +19,7 @@ use crate::net::{IfIndex, MacAddr};
 use crate::netfilter::hooks::{Hook, nf_hook, nf_hook_list};
 use crate::skb::eth::{self, ETH_P_IP};
 use crate::skb::icmp::{ICMP_DEST_UNREACH, unreach};
-use crate::skb::ipv4::{IP_DF, Ipv4Header};
+use crate::skb::ipv4::{self, IP_DF, Ipv4Header};
 use crate::skb::{Skb, SkbExt, SkbList};
 
 /// Sends a burst that has its routes.
@@ -190,13 +191,18 @@ pub fn ip_finish_output(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
 fn ip_finish_output2(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
     let fields = *skb.fields();
     let hop = NextHopId::new(fields.next_hop).map(|id| env.shared.next_hops.get(id));
+    let header_to = |mac| {
+        let mut header = [0; eth::HEADER_LEN];
+        eth::emit(&mut header, mac, env.snap.device(IfIndex(fields.oif)).mac, ETH_P_IP);
+        Some(header)
+    };
     let ready = match hop.map(|h| h.kind) {
-        Some(Kind::Broadcast) => {
-            let mut header = [0; eth::HEADER_LEN];
-            let mac = env.snap.device(IfIndex(fields.oif)).mac;
-            eth::emit(&mut header, MacAddr::BROADCAST, mac, ETH_P_IP);
-            Some(header)
+        _ if ipv4::is_multicast(fields.gateway) => {
+            env.cells.mib(Mib::IpExtOutMcastPkts).add(1);
+            env.cells.mib(Mib::IpExtOutMcastOctets).add(skb.network_len() as u64);
+            header_to(group_mac(fields.gateway))
         }
+        Some(Kind::Broadcast) => header_to(MacAddr::BROADCAST),
         _ => neighbour(env, &skb).and_then(|entry| {
             if !entry.state().is_connected() {
                 note_use(env, &skb, entry);

@@ -1,7 +1,7 @@
 //! `ip_rcv_finish`: where a packet goes, and whether its addresses may be on the wire at all.
 //!
 //! Uses:  the IP header, iif, pkt_type.   Sets: next_hop, oif, gateway, mtu.
-//! Next:  ip_local_deliver, ip_forward, ip_error.
+//! Next:  ip_local_deliver, ip_forward, ip_mr_input, ip_error.
 //! Drops: ip_invalid_source, ip_invalid_dest, ip_localnet, ip_local_source, ip_rpfilter, ip_inaddrerrors,
 //!        unicast_in_l2_multicast, not_specified (multicast nobody joined).
 //!
@@ -12,6 +12,7 @@ use super::ip_error::ip_error;
 use super::ip_forward::ip_forward_list;
 use super::ip_local_deliver::ip_local_deliver_list;
 use super::ip_options;
+use super::ipmr::ip_mr_input;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
@@ -221,14 +222,7 @@ fn ip_route_input(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Sk
     match check_addresses(dev, src, dst) {
         Err(reason) => return refuse(env, skb, reason),
         Ok(Input::Broadcast) => return deliver_broadcast(env, hands, dev, skb, src),
-        Ok(Input::AllHosts) => {
-            if let Err(reason) = validate_group_source(env, dev, src) {
-                return refuse(env, skb, reason);
-            }
-            env.cells.mib(Mib::IpExtInMcastPkts).add(1);
-            skb.fields_mut().flags |= flags::NO_ICMP;
-            return options(env, hands, dev, skb, Verdict::Local);
-        }
+        Ok(Input::Multicast) => return ip_route_input_mc(env, hands, dev, skb),
         Ok(Input::Lookup) => {}
     }
 
@@ -270,20 +264,13 @@ fn ip_route_input(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Sk
 enum Input {
     Lookup,
     Broadcast,
-    AllHosts,
+    Multicast,
 }
 
 /// The address checks that come before the route lookup, in the kernel's order.
 fn check_addresses(dev: &NetDevice, src: u32, dst: u32) -> Result<Input, DropReason> {
     if ipv4::is_multicast(dst) {
-        if ipv4::is_multicast(src) || src == ipv4::BROADCAST || ipv4::is_loopback(src) {
-            return Err(DropReason::IpInvalidSource);
-        }
-        if src == 0 && !ipv4::is_local_multicast(dst) {
-            return Err(DropReason::IpInvalidSource);
-        }
-        // 224.0.0.1, all systems, is the group every host is in.
-        return if dst == 0xe000_0001 { Ok(Input::AllHosts) } else { Err(DropReason::NotSpecified) };
+        return Ok(Input::Multicast);
     }
     if ipv4::is_multicast(src) || src == ipv4::BROADCAST {
         return Err(DropReason::IpInvalidSource);
@@ -333,6 +320,56 @@ fn fib_validate_source(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<(), D
 /// The same for packets to broadcast and multicast addresses, which a host without an address may send (DHCP).
 fn validate_group_source(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<(), DropReason> {
     if ipv4::is_zeronet(src) { Ok(()) } else { fib_validate_source(env, dev, src) }
+}
+
+/// A multicast destination: for the router if it joined the group there, on its way elsewhere if the device takes part
+/// in multicast forwarding, neither otherwise (kernel `ip_route_input_mc`).
+fn ip_route_input_mc(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) -> Verdict {
+    let Some(header) = Ipv4Header::parse(skb.network()) else {
+        return refuse(env, skb, DropReason::IpInhdr);
+    };
+    let (src, dst, protocol) = (header.src(), header.dst(), header.protocol());
+    let multicast = &env.snap.multicast;
+    let local = multicast.is_joined(dev.ifindex, dst);
+    // 224.0.0.0/24 stays on its link, whatever its TTL (RFC 5771 section 4).
+    let onwards = !ipv4::is_local_multicast(dst) && multicast.vif_of(dev.ifindex).is_some();
+    if !local && !onwards {
+        return refuse(env, skb, DropReason::NotSpecified);
+    }
+    if let Err(reason) = ip_mc_validate_source(env, dev, src, dst, protocol) {
+        return refuse(env, skb, reason);
+    }
+    env.cells.mib(Mib::IpExtInMcastPkts).add(1);
+    env.cells.mib(Mib::IpExtInMcastOctets).add(skb.network_len() as u64);
+    skb.fields_mut().flags |= flags::NO_ICMP;
+    match options(env, hands, dev, skb, Verdict::Local) {
+        Verdict::Local(skb) if onwards => {
+            ip_mr_input(env, hands, dev, skb, local).map_or(Verdict::Done, Verdict::Local)
+        }
+        verdict => verdict,
+    }
+}
+
+/// The sources a multicast packet may have: an address of a host on the way it came, or none yet for what stays on the
+/// link and for IGMP.
+fn ip_mc_validate_source(
+    env: &Env<'_>,
+    dev: &NetDevice,
+    src: u32,
+    dst: u32,
+    protocol: u8,
+) -> Result<(), DropReason> {
+    if ipv4::is_multicast(src) || src == ipv4::BROADCAST {
+        return Err(DropReason::IpInvalidSource);
+    }
+    if ipv4::is_loopback(src) && !dev.conf.route_localnet {
+        return Err(DropReason::IpLocalnet);
+    }
+    if ipv4::is_zeronet(src) {
+        let may = ipv4::is_local_multicast(dst) || protocol == ipv4::IPPROTO_IGMP;
+        return if may { Ok(()) } else { Err(DropReason::IpInvalidSource) };
+    }
+    fib_validate_source(env, dev, src)
 }
 
 fn deliver_broadcast(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb, src: u32) -> Verdict {

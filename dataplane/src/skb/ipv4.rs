@@ -189,6 +189,9 @@ pub const fn is_local_multicast(addr: u32) -> bool {
     addr & 0xffff_ff00 == 0xe000_0000
 }
 
+/// 224.0.0.1, the group every host is in (RFC 1112 section 4).
+pub const ALL_HOSTS: u32 = 0xe000_0001;
+
 /// 255.255.255.255
 pub const BROADCAST: u32 = u32::MAX;
 

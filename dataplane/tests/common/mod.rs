@@ -177,6 +177,8 @@ pub struct Rig {
     pub held: Vec<(IfIndex, u32, Skb)>,
     /// Packets waiting for the listener of a queue.
     pub queued: Vec<Queued>,
+    /// Packets a test took over from the control thread's queue.
+    pub held_outside: Vec<Skb>,
     /// Where injected packets come from.
     pub rx_pool: Pool,
     /// Where the router's own packets come from.
@@ -259,6 +261,7 @@ impl Rig {
             now: Instant::from_secs(1000),
             held: Vec::new(),
             queued: Vec::new(),
+            held_outside: Vec::new(),
             rx_pool,
             own_pool,
             feed,
@@ -374,6 +377,25 @@ impl Rig {
         self.collect(wire);
     }
 
+    /// Frames in by `port`; messages to the control thread stay in its queue.
+    pub fn send_raw(&mut self, port: usize, frames: Vec<Vec<u8>>) {
+        let mut wire: [Vec<Vec<u8>>; PORTS] = Default::default();
+        for chunk in frames.chunks(32) {
+            let mut burst = SkbList::new();
+            for frame in chunk {
+                burst.push(self.skb(&Frame::from(frame.clone()))).unwrap();
+            }
+            self.feed_and_run(port, &mut burst, &mut wire);
+        }
+        assert!(wire.iter().all(Vec::is_empty), "nothing is sent");
+    }
+
+    /// Ends the life of packets a test took over.
+    pub fn free_held_outside(&mut self) {
+        self.shared.control_cells().delivered.add(self.held_outside.len() as u64);
+        self.held_outside.clear();
+    }
+
     /// A poll round without packets from outside: what control asked for, what came by rings.
     pub fn idle_round(&mut self) -> Out {
         let before = Sums::of(&self.shared);
@@ -408,12 +430,8 @@ impl Rig {
     fn report(&mut self, before: &Sums, wire: [Vec<Vec<u8>>; PORTS]) -> Out {
         let control = self.take_messages();
         let after = Sums::of(&self.shared);
-        assert_eq!(
-            self.shared.ledger().held(),
-            (self.held.len() + self.queued.len()) as i64,
-            "{:?}",
-            self.shared.ledger()
-        );
+        let held = self.held.len() + self.held_outside.len() + self.queued.len();
+        assert_eq!(self.shared.ledger().held(), held as i64, "{:?}", self.shared.ledger());
         Out { wire, drops: grown(&before.drops, &after.drops), mib: grown(&before.mib, &after.mib), control }
     }
 
@@ -424,6 +442,16 @@ impl Rig {
             match message {
                 ToControl::Resolve { dev, addr, skb } => self.held.push((dev, addr, skb)),
                 ToControl::NfQueue(queued) => self.queued.push(queued),
+                ToControl::Igmp { .. } => {
+                    texts.push("Igmp".to_owned());
+                    self.shared.igmp_budget.give_back();
+                    self.shared.control_cells().delivered.add(1);
+                }
+                ToControl::McUnresolved { .. } => {
+                    texts.push("McUnresolved".to_owned());
+                    self.shared.unresolved_budget.give_back();
+                    self.shared.control_cells().delivered.add(1);
+                }
                 other => texts.push(format!("{other:?}")),
             }
         }
