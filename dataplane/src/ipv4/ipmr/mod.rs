@@ -14,7 +14,7 @@ mod table;
 pub use punt::PuntBudget;
 pub use table::{MAXVIFS, Mfc, MfcCells, MfcStats, Multicast, NOT_AN_OIF, PerLcore, Vif, VifCells};
 
-use super::ip_options;
+use super::ip_forward::ip_forward_finish;
 use super::ip_output::ip_output;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
@@ -22,8 +22,9 @@ use crate::core::env::{Env, Hands};
 use crate::core::shared::ToControl;
 use crate::device::NetDevice;
 use crate::net::{IfIndex, MacAddr};
+use crate::netfilter::hooks::{Hook, nf_hook};
 use crate::skb::ipv4::{self, IP_DF, Ipv4Header, MIN_HEADER_LEN};
-use crate::skb::{Skb, SkbExt, flags};
+use crate::skb::{Skb, SkbExt, SkbList, flags};
 
 /// The Ethernet address of a group: 01:00:5e and its low 23 bits (RFC 1112 section 6.4).
 pub fn group_mac(group: u32) -> MacAddr {
@@ -187,13 +188,17 @@ fn route_to_group(skb: &mut Skb, dev: IfIndex, mtu: u16, group: u32) {
 }
 
 /// The one way of every copy from here to the output: it stands where a unicast packet stands after its TTL was
-/// taken care of.
-fn ipmr_forward(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
+/// taken care of. Hook FORWARD, then what `ip_forward_finish` does.
+fn ipmr_forward(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
     env.cells.mib(Mib::IpForwDatagrams).add(1);
-    if skb.fields().ip_hdr_len > MIN_HEADER_LEN as u8 {
-        ip_options::ip_forward_options(env, &mut skb);
-    }
-    ip_output(env, hands, skb);
+    let skb = match env.snap.hooks.has(Hook::Forward) {
+        true => nf_hook(env, hands, Hook::Forward, skb),
+        false => Some(skb),
+    };
+    let Some(skb) = skb else { return };
+    let mut list = SkbList::new();
+    let _ = list.push(skb);
+    ip_forward_finish(env, hands, &mut list);
 }
 
 /// Sends a multicast packet of our own by the device in its `oif` field: a report or a query of IGMP. The caller has
@@ -205,7 +210,13 @@ pub fn ip_mc_local_out(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
     };
     let (group, dev) = (header.dst(), IfIndex(skb.fields().oif));
     route_to_group(&mut skb, dev, env.snap.device(dev).mtu, group);
-    ip_output(env, hands, skb);
+    let skb = match env.snap.hooks.has(Hook::LocalOut) {
+        true => nf_hook(env, hands, Hook::LocalOut, skb),
+        false => Some(skb),
+    };
+    if let Some(skb) = skb {
+        ip_output(env, hands, skb);
+    }
 }
 
 /// Hands an IGMP message to the control thread, which counts it as delivered.
