@@ -1,8 +1,9 @@
 //! QUEUE: packets wait for the verdict of a listener in user space.
 //!
-//! An lcore asks whether the queue has a listener and room, and hands the packet to the control thread, which serves
-//! the listeners; the verdict brings the packet back to the lcore it left ([`nf_reinject`]), where it goes on at
-//! the function after the one that queued it.
+//! An lcore asks whether the queue has a listener and room, and hands the packet straight to the thread that serves
+//! the listeners ([`Shared::send_to_listeners`](crate::core::shared::Shared::send_to_listeners)); the verdict brings
+//! the packet back to the lcore it left ([`nf_reinject`]), where it goes on at the function after the one that queued
+//! it. What a listener may change of a packet is in [`super::mangle`].
 //!
 //! Without a listener a packet is dropped, or goes on where the rule said bypass. With a full queue it is dropped and
 //! counted, or goes on where the listener asked for fail-open.
@@ -11,14 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::hooks::{Fate, Hook, Resume, nf_resume, node_of};
+use crate::core::counters::LcoreCells;
 use crate::core::dev;
 use crate::core::drop_reason::DropReason;
 use crate::core::env::{Env, Hands};
-use crate::core::shared::ToControl;
 use crate::core::xmit;
 use crate::ipv4::{ip_forward, ip_local_deliver, ip_output, route};
 use crate::net::IfIndex;
 use crate::skb::{Skb, SkbExt, SkbList};
+use crate::time::Instant;
 
 /// Packets that may wait for a listener unless it says otherwise (the kernel's `NFQNL_QMAX_DEFAULT`).
 pub const DEFAULT_MAXLEN: u32 = 1024;
@@ -82,6 +84,8 @@ pub struct Queued {
     pub lcore: usize,
     /// Where.
     pub resume: Resume,
+    /// When it was queued.
+    pub at: Instant,
 }
 
 /// A listener's decision.
@@ -133,15 +137,13 @@ pub(super) fn nf_queue(
     if !queue.enter() {
         return full(&queue, skb);
     }
-    let queued = Queued { skb, queue, lcore: hands.lcore(), resume };
-    match env.shared.send_to_control(ToControl::NfQueue(queued)) {
+    let queued = Queued { skb, queue, lcore: hands.lcore(), resume, at: env.now };
+    match env.shared.send_to_listeners(queued) {
         Ok(()) => Queueing::Queued,
-        Err(ToControl::NfQueue(Queued { skb, queue, .. })) => {
+        Err(Queued { skb, queue, .. }) => {
             queue.leave();
             full(&queue, skb)
         }
-        // The queue gives back what it was given.
-        Err(_) => Queueing::Queued,
     }
 }
 
@@ -175,8 +177,13 @@ pub fn nf_reinject(env: &Env<'_>, hands: &mut Hands, reinject: Reinject) {
 }
 
 fn drop_packet(env: &Env<'_>, hook: Hook, skb: Skb) {
-    env.cells.hook(hook, Fate::Dropped).add(1);
-    env.kfree_skb(skb, node_of(hook), DropReason::NetfilterDrop);
+    nf_queue_drop(env.cells, hook, skb, DropReason::NetfilterDrop);
+}
+
+/// Frees a packet that was queued at `hook`; `cells` are the calling thread's.
+pub fn nf_queue_drop(cells: &LcoreCells, hook: Hook, skb: Skb, reason: DropReason) {
+    cells.hook(hook, Fate::Dropped).add(1);
+    cells.count_drop(node_of(hook), reason, 1, skb.len() as u64);
 }
 
 /// The stage after a hook (the kernel's `okfn`).
