@@ -188,10 +188,8 @@ impl Pkt {
     /// Forgets what the driver found out about checksums: for packets whose bytes have changed since.
     #[inline]
     pub fn clear_rx_checksums(&mut self) {
-        let found = RxFlags::IP_CKSUM_GOOD
-            | RxFlags::IP_CKSUM_BAD
-            | RxFlags::L4_CKSUM_GOOD
-            | RxFlags::L4_CKSUM_BAD;
+        let found =
+            RxFlags::IP_CKSUM_GOOD | RxFlags::IP_CKSUM_BAD | RxFlags::L4_CKSUM_GOOD | RxFlags::L4_CKSUM_BAD;
         self.mbuf_mut().ol_flags &= !found.bits();
     }
 

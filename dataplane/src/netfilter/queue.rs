@@ -9,7 +9,7 @@
 //! counted, or goes on where the listener asked for fail-open.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::hooks::{Fate, Hook, Resume, nf_resume, node_of};
 use crate::core::counters::LcoreCells;
@@ -30,13 +30,19 @@ pub const DEFAULT_MAXLEN: u32 = 1024;
 pub struct NfQueue {
     /// Its number.
     pub num: u16,
+    /// Process of the listener (`peer_portid`).
+    pub peer: AtomicU32,
+    /// How much of each packet the listener gets (`NFQNL_COPY_*`).
+    pub copy_mode: AtomicU8,
+    /// Bytes of payload it gets at most.
+    pub copy_range: AtomicU32,
     /// Packets that may wait.
     pub maxlen: AtomicU32,
     /// Let packets go on when it is full.
     pub fail_open: AtomicBool,
     /// Packets waiting now.
     pub waiting: AtomicU32,
-    /// Packets handed over so far (`id_sequence`).
+    /// Packets numbered for the listener so far (`id_sequence`).
     pub queued: AtomicU64,
     /// Packets lost because it was full (`queue_dropped`).
     pub dropped: AtomicU64,
@@ -51,6 +57,9 @@ impl NfQueue {
     pub fn new(num: u16) -> NfQueue {
         NfQueue {
             num,
+            peer: AtomicU32::new(0),
+            copy_mode: AtomicU8::new(0),
+            copy_range: AtomicU32::new(0),
             maxlen: AtomicU32::new(DEFAULT_MAXLEN),
             fail_open: AtomicBool::new(false),
             waiting: AtomicU32::new(0),
