@@ -49,6 +49,10 @@ pub enum Show {
     Lcores,
     /// Memory and packet buffers.
     Mem,
+    /// Functions at the hooks, and what became of packets there.
+    Hooks,
+    /// Queues that have listeners.
+    Nfqueue,
 }
 
 /// The outcome of a command: what to print, and the exit code.

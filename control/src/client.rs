@@ -86,6 +86,8 @@ impl Client {
             Show::Drops => "/v1/drops",
             Show::Lcores => "/v1/lcores",
             Show::Mem => "/v1/mem",
+            Show::Hooks => "/v1/hooks",
+            Show::Nfqueue => "/v1/nfqueue",
         };
         let query = if json { "?json=1" } else { "" };
         self.reply(Method::GET, &format!("{path}{query}"), Vec::new())

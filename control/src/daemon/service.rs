@@ -43,6 +43,8 @@ impl Backend for Service {
             Show::Drops => show::drops(&self.shared, json),
             Show::Lcores => show::lcores(&self.shared, &self.facts(), json),
             Show::Mem => show::mem(&self.facts(), json),
+            Show::Hooks => show::hooks(&self.shared, json),
+            Show::Nfqueue => show::nfqueue(&self.shared, json),
         })
     }
 

@@ -64,7 +64,9 @@ impl Server {
             .map_err(|error| ServeError::Thread(io::Error::from(error)))?;
         let stop = Arc::new(AtomicBool::new(false));
         let raise = Arc::clone(&wake);
-        plane.wake_by(Box::new(move || drop(raise.write(1))));
+        plane.wake_by(Box::new(move || {
+            let _ = raise.write(1);
+        }));
         let service = Service::new(plane, listener, Arc::clone(&wake), Arc::clone(&stop));
         let thread = std::thread::Builder::new()
             .name("skiff-nfqueue".to_owned())

@@ -237,10 +237,11 @@ impl<H> Bound<H> {
         self.queue.fail_open.store(settings.fail_open, Relaxed);
     }
 
-    /// The number a listener's 32 bits stand for: the newest not after the last that was given out.
+    /// The number a listener's 32 bits stand for: the one nearest to the last that was given out.
     fn number(&self, id: u32) -> u64 {
         let last = self.queue.queued.load(Relaxed);
-        last.saturating_sub(u64::from((last as u32).wrapping_sub(id)))
+        let distance = id.wrapping_sub(last as u32) as i32;
+        last.saturating_add_signed(distance.into())
     }
 
     fn stats(&self) -> QueueStats {

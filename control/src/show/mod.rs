@@ -1,15 +1,19 @@
-//! What `skiff drops`, `skiff lcore` and `skiff mem` print: a text to read, or one line of JSON.
+//! What `skiff drops`, `skiff lcore`, `skiff mem`, `skiff hooks` and `skiff nfqueue` print: a text to read, or one line of JSON.
 
 mod drops;
+mod hooks;
 mod lcores;
 mod mem;
+mod nfqueue;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use drops::drops;
+pub use hooks::hooks;
 pub use lcores::lcores;
 pub use mem::mem;
+pub use nfqueue::nfqueue;
 
 /// A share in per cent, `-` of nothing.
 fn percent(part: u64, whole: u64) -> String {
