@@ -4,7 +4,7 @@
 //! [`Backend`]. Answers to commands carry what the command line prints and its exit code, so that every client,
 //! `curl` included, sees the same words.
 
-mod listen;
+pub(crate) mod listen;
 mod routes;
 
 use std::io;
@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
+use nix::sys::socket::SockType;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -53,6 +54,10 @@ pub enum Show {
         /// Zeros too.
         zeros: bool,
     },
+    /// Functions at the hooks, and what became of packets there.
+    Hooks,
+    /// Queues that have listeners.
+    Nfqueue,
 }
 
 /// The outcome of a command: what to print, and the exit code.
@@ -136,7 +141,7 @@ impl Server {
         socket: &Path,
         metrics: Option<SocketAddr>,
     ) -> Result<Server, ServeError> {
-        let (file, listener) = SocketFile::bind(socket)?;
+        let (file, listener) = SocketFile::bind(socket, SockType::Stream)?;
         let tcp = metrics.map(bind_tcp).transpose()?;
         let metrics = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
         let (stop, stopped) = watch::channel(false);

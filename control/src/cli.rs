@@ -30,6 +30,9 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the router in the foreground
+    ///
+    /// Besides --socket there is a socket for the listeners of NFQUEUE rules in the same directory: nfqueue.sock if
+    /// --socket is named skiff.sock, NAME.nfqueue.sock if it is any other NAME.sock.
     Run(Run),
     /// Look at configuration files
     #[command(subcommand)]
@@ -49,6 +52,13 @@ pub enum Command {
     Mem(ShowArgs),
     /// Show the IP, ICMP, UDP and TCP counters under the kernel's names, as nstat(8) prints them
     Nstat(Nstat),
+    /// Show the functions at the hooks, in order, and what became of packets there
+    Hooks(ShowArgs),
+    /// Show queues with listeners, in the lines of /proc/net/netfilter/nfnetlink_queue
+    ///
+    /// Columns: queue_number peer_portid (the listener's process) queue_total copy_mode copy_range queue_dropped
+    /// user_dropped id_sequence 1
+    Nfqueue(ShowArgs),
     /// Show all metrics in the Prometheus text format
     Metrics,
     /// Measure this machine
@@ -236,6 +246,8 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Lcore(show) => client.show(Show::Lcores, show.json),
         Command::Mem(show) => client.show(Show::Mem, show.json),
         Command::Nstat(nstat) => client.show(Show::Nstat { zeros: nstat.zeros }, nstat.json),
+        Command::Hooks(show) => client.show(Show::Hooks, show.json),
+        Command::Nfqueue(show) => client.show(Show::Nfqueue, show.json),
         Command::Metrics => client.metrics().map(Reply::ok),
         Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) => return None,
     };

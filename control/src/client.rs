@@ -86,6 +86,8 @@ impl Client {
             Show::Drops => "/v1/drops",
             Show::Lcores => "/v1/lcores",
             Show::Mem => "/v1/mem",
+            Show::Hooks => "/v1/hooks",
+            Show::Nfqueue => "/v1/nfqueue",
             Show::Nstat { zeros: false } => "/v1/nstat?zeros=0",
             Show::Nstat { zeros: true } => "/v1/nstat?zeros=1",
         };

@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         | Command::Lcore(_)
         | Command::Mem(_)
         | Command::Nstat(_)
+        | Command::Hooks(_)
+        | Command::Nfqueue(_)
         | Command::Metrics => Exit::Unreachable.into(),
     }
 }

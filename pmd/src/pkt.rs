@@ -185,6 +185,14 @@ impl Pkt {
         self.mbuf_mut().ol_flags &= dpdk_sys::SKIFF_MBUF_EXTERNAL | dpdk_sys::SKIFF_MBUF_INDIRECT;
     }
 
+    /// Forgets what the driver found out about checksums: for packets whose bytes have changed since.
+    #[inline]
+    pub fn clear_rx_checksums(&mut self) {
+        let found =
+            RxFlags::IP_CKSUM_GOOD | RxFlags::IP_CKSUM_BAD | RxFlags::L4_CKSUM_GOOD | RxFlags::L4_CKSUM_BAD;
+        self.mbuf_mut().ol_flags &= !found.bits();
+    }
+
     /// The metadata: up to [`META_SIZE`] bytes, aligned to 4. It stays with the packet through pools,
     /// rings and drivers, and is stale bytes of an earlier packet until it is written.
     #[inline]

@@ -25,6 +25,8 @@ pub(super) fn all(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/lcores", get(|daemon, query| show(Show::Lcores, daemon, query)))
         .route("/v1/mem", get(|daemon, query| show(Show::Mem, daemon, query)))
         .route("/v1/nstat", get(nstat))
+        .route("/v1/hooks", get(|daemon, query| show(Show::Hooks, daemon, query)))
+        .route("/v1/nfqueue", get(|daemon, query| show(Show::Nfqueue, daemon, query)))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(backend.clone());
     scrape(backend).merge(commands)

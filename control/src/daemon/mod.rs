@@ -27,6 +27,7 @@ use crate::api::Server;
 use crate::cli::{DEFAULT_SOCKET, Exit, Run, error_line};
 use crate::config::{self, Bus, Config, Diagnostic};
 use crate::facts::{Facts, LcoreFacts, MemoryFacts};
+use crate::nfqueue;
 use crate::router::{Parts, Router};
 use ports::Share;
 
@@ -111,6 +112,7 @@ struct Daemon {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<Worker>>,
     server: Server,
+    listeners: nfqueue::Server,
     pool: Pool,
     // Last: everything above holds on to memory of EAL's.
     _eal: Eal,
@@ -166,8 +168,10 @@ impl Daemon {
         let router = Handle(Arc::new(Mutex::new(router)));
         let backend = service::Service::new(router.clone(), Arc::clone(&shared), facts)?;
         let server = Server::start(Arc::new(backend), &socket, listen)?;
+        let listeners =
+            nfqueue::Server::start(&nfqueue::socket_beside(&socket), Arc::clone(&shared), pool.clone())?;
         let workers = spawn(shares, &cpus, &shared, &pool, clock, idle)?;
-        Ok(Daemon { router, shared, workers, server, pool, _eal: eal })
+        Ok(Daemon { router, shared, workers, server, listeners, pool, _eal: eal })
     }
 
     /// The control thread's loop, until a signal ends it.
@@ -215,6 +219,7 @@ impl Daemon {
         self.shared.set_run_state(RunState::Stopped);
         let workers: Vec<Worker> = self.workers.into_iter().filter_map(|handle| handle.join().ok()).collect();
         self.server.stop();
+        self.listeners.stop();
         self.router.lock().purge();
         let ledger = self.shared.ledger();
         let held = ledger.held() - workers.iter().map(|w| w.hands.tx.held() as i64).sum::<i64>();

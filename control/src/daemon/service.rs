@@ -44,6 +44,8 @@ impl Backend for Service {
             Show::Lcores => show::lcores(&self.shared, &self.facts(), json),
             Show::Mem => show::mem(&self.facts(), json),
             Show::Nstat { zeros } => show::nstat(&self.shared, zeros, json),
+            Show::Hooks => show::hooks(&self.shared, json),
+            Show::Nfqueue => show::nfqueue(&self.shared, json),
         })
     }
 

@@ -1,5 +1,7 @@
 //! Drops, and the law that nothing is lost without one.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use skiff_dataplane::core::shared::Shared;
 
 use super::page::{Page, families};
@@ -13,8 +15,8 @@ families! {
     CREATED: counter "skiff_created_packets_total" [] = "Packets the router made itself.";
     DELIVERED: counter "skiff_delivered_packets_total" [] = "Packets a protocol of the router itself consumed.";
     IMBALANCE: gauge "skiff_accounting_imbalance_packets" [] =
-        "Received + created - sent - dropped - delivered - waiting for a neighbour: packets on their way at the \
-         moment of the scrape, 0 at rest; anything else is a leak.";
+        "Received + created - sent - dropped - delivered - waiting for a neighbour or a listener: packets on their way \
+         at the moment of the scrape, 0 at rest; anything else is a leak.";
 }
 
 pub(super) fn collect(page: &mut Page, shared: &Shared, facts: &Facts) {
@@ -26,5 +28,7 @@ pub(super) fn collect(page: &mut Page, shared: &Shared, facts: &Facts) {
     let ledger = shared.ledger();
     page.add(&CREATED, [], ledger.created);
     page.add(&DELIVERED, [], ledger.delivered);
-    page.set(&IMBALANCE, [], ledger.held() as f64 - facts.neighbours.hold_packets() as f64);
+    let waiting: u32 = shared.nf_queues().values().map(|queue| queue.waiting.load(Relaxed)).sum();
+    let held = ledger.held() as f64;
+    page.set(&IMBALANCE, [], held - facts.neighbours.hold_packets() as f64 - f64::from(waiting));
 }

@@ -9,6 +9,7 @@ mod drops;
 mod interfaces;
 mod lcores;
 mod mib;
+mod netfilter;
 mod page;
 mod ports;
 mod process;
@@ -118,14 +119,24 @@ fn collect(shared: &Shared, facts: &Facts) -> Page {
     lcores::collect(&mut page, shared, facts);
     drops::collect(&mut page, shared, facts);
     mib::collect(&mut page, shared);
+    netfilter::collect(&mut page, shared);
     tables::collect(&mut page, shared, facts);
     page
 }
 
 /// Every family there is.
 fn listed() -> impl Iterator<Item = &'static Listed> {
-    let groups =
-        [ALL, process::ALL, ports::ALL, interfaces::ALL, lcores::ALL, drops::ALL, mib::ALL, tables::ALL];
+    let groups = [
+        ALL,
+        process::ALL,
+        ports::ALL,
+        interfaces::ALL,
+        lcores::ALL,
+        drops::ALL,
+        mib::ALL,
+        netfilter::ALL,
+        tables::ALL,
+    ];
     groups.into_iter().flatten()
 }
 

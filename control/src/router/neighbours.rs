@@ -8,7 +8,7 @@ use skiff_dataplane::neigh::cache::Action;
 use skiff_dataplane::neigh::machine::ProbeTo;
 use skiff_dataplane::neigh::table::NeighId;
 use skiff_dataplane::net::IfIndex;
-use skiff_dataplane::netfilter::queue::{Queued, Reinject};
+use skiff_dataplane::netfilter::queue::Reinject;
 use skiff_dataplane::skb::{Skb, SkbExt, SkbFields, flags};
 use skiff_dataplane::time::Instant;
 
@@ -33,7 +33,6 @@ impl Router {
                 ToControl::Resolve { dev, addr, skb } => self.resolve(dev, addr, skb, now, &mut actions),
                 ToControl::NeighUsed(id) => self.neigh.used(id, now, &mut actions),
                 ToControl::Arp { dev, learn } => self.neigh.arp_update(dev, learn, now, &mut actions),
-                ToControl::NfQueue(queued) => self.nf_queue_drop(queued),
             }
         }
         self.neigh.tick(now, &mut actions);
@@ -41,12 +40,6 @@ impl Router {
         self.turn_epoch();
         self.reclaim();
         (self.neigh.next_deadline(), served == MESSAGES_A_TURN)
-    }
-
-    /// A packet whose listener has gone.
-    fn nf_queue_drop(&self, queued: Queued) {
-        queued.queue.leave();
-        self.kfree_skb(queued.skb, DropReason::NetfilterDrop);
     }
 
     fn resolve(&mut self, dev: IfIndex, addr: u32, skb: Skb, now: Instant, actions: &mut Vec<Action<Skb>>) {
@@ -193,7 +186,6 @@ impl Router {
         while let Some(message) = self.shared.receive_control() {
             match message {
                 ToControl::Resolve { skb, .. } => self.kfree_skb(skb, DropReason::Shutdown),
-                ToControl::NfQueue(queued) => self.nf_queue_drop(queued),
                 ToControl::NeighUsed(_) | ToControl::Arp { .. } => {}
             }
         }

@@ -1,16 +1,20 @@
-//! What `skiff drops`, `skiff lcore`, `skiff mem` and `skiff nstat` print: a text to read, or one line of JSON.
+//! What the `skiff` commands that show state print: a text to read, or one line of JSON.
 
 mod drops;
+mod hooks;
 mod lcores;
 mod mem;
+mod nfqueue;
 mod nstat;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use drops::drops;
+pub use hooks::hooks;
 pub use lcores::lcores;
 pub use mem::mem;
+pub use nfqueue::nfqueue;
 pub use nstat::nstat;
 
 /// A share in per cent, `-` of nothing.

@@ -1,6 +1,10 @@
-//! What lcores and the control thread share: tables, counters, and the two queues between them.
+//! What lcores and the control thread share: tables, counters, and the queues between them.
+//!
+//! Packets for listeners of QUEUE verdicts have a queue of their own, past the control thread: whoever serves the
+//! listeners takes them out on a thread of its own ([`Shared::receive_nf_queued`]).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -30,6 +34,8 @@ const UNRESOLVED_TO_CONTROL: u32 = 256;
 const IGMP_TO_CONTROL: u32 = 1024;
 /// Messages that may wait for one lcore.
 const TO_LCORE: usize = 4096;
+/// Packets that may be on their way to listeners. Beyond them each counts as lost to a full queue of its own.
+const TO_LISTENERS: usize = 4096;
 
 /// What an lcore asks of the control thread.
 #[derive(Debug)]
@@ -52,8 +58,6 @@ pub enum ToControl {
         /// Who, and how it was said.
         learn: Learn,
     },
-    /// A packet for the listener of a queue.
-    NfQueue(Queued),
     /// An IGMP message; the control thread counts it as delivered and gives a place of the budget back.
     Igmp {
         /// Device the packet came in by.
@@ -138,6 +142,18 @@ pub struct Shared {
     run: AtomicU8,
     control_queue_failures: AtomicU64,
     nf_queues: ArcSwap<BTreeMap<u16, Arc<NfQueue>>>,
+    nf_queued: ArrayQueue<Queued>,
+    nf_asleep: AtomicBool,
+    nf_wake: OnceLock<Wake>,
+}
+
+/// How to wake the thread that serves listeners.
+struct Wake(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wake")
+    }
 }
 
 impl Shared {
@@ -162,7 +178,8 @@ impl Shared {
             wall_origin_millis,
             generation: AtomicU64::new(snapshot.generation),
             snapshot: ArcSwap::from_pointee(snapshot),
-            cells: (0..=lcores).map(|_| LcoreCells::default()).collect(),
+            // One for each worker, one for the control thread, one for the thread that serves listeners.
+            cells: (0..lcores + 2).map(|_| LcoreCells::default()).collect(),
             to_control: ArrayQueue::new(TO_CONTROL),
             to_lcore: (0..lcores).map(|_| ArrayQueue::new(TO_LCORE)).collect(),
             control: OnceLock::new(),
@@ -170,6 +187,9 @@ impl Shared {
             run: AtomicU8::new(RunState::Running as u8),
             control_queue_failures: AtomicU64::new(0),
             nf_queues: ArcSwap::default(),
+            nf_queued: ArrayQueue::new(TO_LISTENERS),
+            nf_asleep: AtomicBool::new(false),
+            nf_wake: OnceLock::new(),
         }
     }
 
@@ -188,7 +208,12 @@ impl Shared {
         &self.cells[self.lcores()]
     }
 
-    /// The counters of everybody, the control thread last.
+    /// The counters of the thread that serves the listeners of queues.
+    pub fn listener_cells(&self) -> &LcoreCells {
+        &self.cells[self.lcores() + 1]
+    }
+
+    /// The counters of everybody: workers, control thread, the thread that serves listeners.
     pub fn all_cells(&self) -> &[LcoreCells] {
         &self.cells
     }
@@ -292,6 +317,44 @@ impl Shared {
     /// Makes these the queues that have a listener.
     pub fn set_nf_queues(&self, queues: BTreeMap<u16, Arc<NfQueue>>) {
         self.nf_queues.store(Arc::new(queues));
+    }
+
+    /// Hands a packet to the thread that serves listeners and wakes it if it sleeps.
+    ///
+    /// # Errors
+    /// The packet, if too many are on their way.
+    pub fn send_to_listeners(&self, queued: Queued) -> Result<(), Queued> {
+        let result = self.nf_queued.push(queued);
+        // One wake-up per sleep, however many packets come: the flag is cleared by the first.
+        if self.nf_asleep.load(Ordering::SeqCst)
+            && self.nf_asleep.swap(false, Ordering::SeqCst)
+            && let Some(wake) = self.nf_wake.get()
+        {
+            (wake.0)();
+        }
+        result
+    }
+
+    /// The next packet for a listener.
+    pub fn receive_nf_queued(&self) -> Option<Queued> {
+        self.nf_queued.pop()
+    }
+
+    /// Says how to wake the thread that serves listeners. Only the first call counts.
+    pub fn wake_listeners_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.nf_wake.set(Wake(Box::new(wake)));
+    }
+
+    /// Called before the thread that serves listeners sleeps. False if a packet is there: it must not sleep. What
+    /// comes after `true` wakes it.
+    pub fn listeners_may_sleep(&self) -> bool {
+        self.nf_asleep.store(true, Ordering::SeqCst);
+        // A packet pushed before the flag was up wakes nobody: look once more.
+        let idle = self.nf_queued.is_empty();
+        if !idle {
+            self.nf_asleep.store(false, Ordering::SeqCst);
+        }
+        idle
     }
 
     /// What the lcores are to do.

@@ -1,24 +1,26 @@
 //! QUEUE: packets wait for the verdict of a listener in user space.
 //!
-//! An lcore asks whether the queue has a listener and room, and hands the packet to the control thread, which serves
-//! the listeners; the verdict brings the packet back to the lcore it left ([`nf_reinject`]), where it goes on at
-//! the function after the one that queued it.
+//! An lcore asks whether the queue has a listener and room, and hands the packet straight to the thread that serves
+//! the listeners ([`Shared::send_to_listeners`](crate::core::shared::Shared::send_to_listeners)); the verdict brings
+//! the packet back to the lcore it left ([`nf_reinject`]), where it goes on at the function after the one that queued
+//! it. What a listener may change of a packet is in [`super::mangle`].
 //!
 //! Without a listener a packet is dropped, or goes on where the rule said bypass. With a full queue it is dropped and
 //! counted, or goes on where the listener asked for fail-open.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::hooks::{Fate, Hook, Resume, nf_resume, node_of};
+use crate::core::counters::LcoreCells;
 use crate::core::dev;
 use crate::core::drop_reason::DropReason;
 use crate::core::env::{Env, Hands};
-use crate::core::shared::ToControl;
 use crate::core::xmit;
 use crate::ipv4::{ip_forward, ip_local_deliver, ip_output, route};
 use crate::net::IfIndex;
 use crate::skb::{Skb, SkbExt, SkbList};
+use crate::time::Instant;
 
 /// Packets that may wait for a listener unless it says otherwise (the kernel's `NFQNL_QMAX_DEFAULT`).
 pub const DEFAULT_MAXLEN: u32 = 1024;
@@ -28,13 +30,19 @@ pub const DEFAULT_MAXLEN: u32 = 1024;
 pub struct NfQueue {
     /// Its number.
     pub num: u16,
+    /// Process of the listener (`peer_portid`).
+    pub peer: AtomicU32,
+    /// How much of each packet the listener gets (`NFQNL_COPY_*`).
+    pub copy_mode: AtomicU8,
+    /// Bytes of payload it gets at most.
+    pub copy_range: AtomicU32,
     /// Packets that may wait.
     pub maxlen: AtomicU32,
     /// Let packets go on when it is full.
     pub fail_open: AtomicBool,
     /// Packets waiting now.
     pub waiting: AtomicU32,
-    /// Packets handed over so far (`id_sequence`).
+    /// Packets numbered for the listener so far (`id_sequence`).
     pub queued: AtomicU64,
     /// Packets lost because it was full (`queue_dropped`).
     pub dropped: AtomicU64,
@@ -49,6 +57,9 @@ impl NfQueue {
     pub fn new(num: u16) -> NfQueue {
         NfQueue {
             num,
+            peer: AtomicU32::new(0),
+            copy_mode: AtomicU8::new(0),
+            copy_range: AtomicU32::new(0),
             maxlen: AtomicU32::new(DEFAULT_MAXLEN),
             fail_open: AtomicBool::new(false),
             waiting: AtomicU32::new(0),
@@ -82,6 +93,8 @@ pub struct Queued {
     pub lcore: usize,
     /// Where.
     pub resume: Resume,
+    /// When it was queued.
+    pub at: Instant,
 }
 
 /// A listener's decision.
@@ -133,15 +146,13 @@ pub(super) fn nf_queue(
     if !queue.enter() {
         return full(&queue, skb);
     }
-    let queued = Queued { skb, queue, lcore: hands.lcore(), resume };
-    match env.shared.send_to_control(ToControl::NfQueue(queued)) {
+    let queued = Queued { skb, queue, lcore: hands.lcore(), resume, at: env.now };
+    match env.shared.send_to_listeners(queued) {
         Ok(()) => Queueing::Queued,
-        Err(ToControl::NfQueue(Queued { skb, queue, .. })) => {
+        Err(Queued { skb, queue, .. }) => {
             queue.leave();
             full(&queue, skb)
         }
-        // The queue gives back what it was given.
-        Err(_) => Queueing::Queued,
     }
 }
 
@@ -175,8 +186,13 @@ pub fn nf_reinject(env: &Env<'_>, hands: &mut Hands, reinject: Reinject) {
 }
 
 fn drop_packet(env: &Env<'_>, hook: Hook, skb: Skb) {
-    env.cells.hook(hook, Fate::Dropped).add(1);
-    env.kfree_skb(skb, node_of(hook), DropReason::NetfilterDrop);
+    nf_queue_drop(env.cells, hook, skb, DropReason::NetfilterDrop);
+}
+
+/// Frees a packet that was queued at `hook`; `cells` are the calling thread's.
+pub fn nf_queue_drop(cells: &LcoreCells, hook: Hook, skb: Skb, reason: DropReason) {
+    cells.hook(hook, Fate::Dropped).add(1);
+    cells.count_drop(node_of(hook), reason, 1, skb.len() as u64);
 }
 
 /// The stage after a hook (the kernel's `okfn`).

@@ -435,13 +435,13 @@ impl Rig {
         Out { wire, drops: grown(&before.drops, &after.drops), mib: grown(&before.mib, &after.mib), control }
     }
 
-    /// What the worker told the control thread; packets go to [`Rig::held`].
+    /// What the worker told the control thread; packets go to [`Rig::held`] and [`Rig::queued`].
     pub fn take_messages(&mut self) -> Vec<String> {
         let mut texts = Vec::new();
+        self.queued.extend(std::iter::from_fn(|| self.shared.receive_nf_queued()));
         while let Some(message) = self.shared.receive_control() {
             match message {
                 ToControl::Resolve { dev, addr, skb } => self.held.push((dev, addr, skb)),
-                ToControl::NfQueue(queued) => self.queued.push(queued),
                 ToControl::Igmp { .. } => {
                     texts.push("Igmp".to_owned());
                     self.shared.igmp_budget.give_back();
