@@ -188,7 +188,8 @@ impl Router {
             }
         }
         for lcore in 0..self.shared.lcores() {
-            while let Some(ToLcore::Xmit(skb) | ToLcore::NeighFailed(skb)) = self.shared.receive_lcore(lcore)
+            while let Some(ToLcore::Xmit(skb) | ToLcore::NeighFailed(skb) | ToLcore::Fragment(skb, _)) =
+                self.shared.receive_lcore(lcore)
             {
                 self.kfree_skb(skb, DropReason::Shutdown);
             }

@@ -40,6 +40,9 @@ impl Settings {
             fib_multipath_hash_policy: self.ipv4("fib_multipath_hash_policy", 0) as u8,
             fib_multipath_hash_seed: self.ipv4("fib_multipath_hash_seed", 0) as u64,
             ip_forward_update_priority: flag("ip_forward_update_priority", d.ip_forward_update_priority),
+            ipfrag_high_thresh: self.ipv4("ipfrag_high_thresh", i64::from(d.ipfrag_high_thresh)) as u32,
+            ipfrag_time: self.ipv4("ipfrag_time", i64::from(d.ipfrag_time)) as u32,
+            ipfrag_max_dist: self.ipv4("ipfrag_max_dist", i64::from(d.ipfrag_max_dist)) as u32,
         }
     }
 

@@ -13,6 +13,7 @@ use super::snapshot::Snapshot;
 use crate::fib::Fib;
 use crate::fib::next_hop::NextHopTable;
 use crate::ipv4::icmp_limit::IcmpLimiter;
+use crate::ipv4::ip_frag::{DefragUser, FragShared, MOST_HANDED};
 use crate::ipv4::redirect_limit::RedirectLimiter;
 use crate::neigh::arp_rcv::Learn;
 use crate::neigh::table::{NeighId, NeighTable};
@@ -47,13 +48,15 @@ pub enum ToControl {
     },
 }
 
-/// What the control thread asks of an lcore.
+/// What the control thread, or another lcore, asks of an lcore.
 #[derive(Debug)]
 pub enum ToLcore {
     /// Send this frame by the device in its `oif` field.
     Xmit(Skb),
     /// The neighbour this packet waited for did not answer.
     NeighFailed(Skb),
+    /// A fragment of a source that this lcore owns ([`crate::ipv4::ip_frag`]).
+    Fragment(Skb, DefragUser),
 }
 
 /// Whether lcores poll.
@@ -81,6 +84,8 @@ pub struct Shared {
     pub icmp_limit: IcmpLimiter,
     /// How many redirects we may send.
     pub redirect_limit: RedirectLimiter,
+    /// What reassembly holds, and where.
+    pub frags: FragShared,
     /// Which lcores have let go of what.
     pub qsbr: Arc<Qsbr>,
     /// Milliseconds from 1970-01-01 UTC to the origin of [`crate::time::Instant`].
@@ -112,6 +117,7 @@ impl Shared {
             neigh,
             icmp_limit: IcmpLimiter::new(),
             redirect_limit: RedirectLimiter::default(),
+            frags: FragShared::default(),
             qsbr,
             wall_origin_millis,
             generation: AtomicU64::new(snapshot.generation),
@@ -223,6 +229,19 @@ impl Shared {
     /// The message, if the queue is full.
     pub fn send_to_lcore(&self, lcore: usize, message: ToLcore) -> Result<(), ToLcore> {
         self.to_lcore[lcore].push(message)
+    }
+
+    /// Hands a fragment to worker `lcore`, the owner of its source.
+    ///
+    /// # Errors
+    /// The message, if [`MOST_HANDED`] are waiting.
+    pub fn hand_fragment(&self, lcore: usize, skb: Skb, user: DefragUser) -> Result<(), ToLcore> {
+        let message = ToLcore::Fragment(skb, user);
+        if self.to_lcore[lcore].len() < MOST_HANDED {
+            self.send_to_lcore(lcore, message)
+        } else {
+            Err(message)
+        }
     }
 
     /// The next message for worker `lcore`.

@@ -1,10 +1,11 @@
 //! `ip_local_deliver`: packets for the router itself, answered as a host with no sockets answers.
 //!
 //! Uses:  the IP header, flags, pkt_type.   Sets: for echo replies everything an own packet needs.
-//! Next:  ip_local_out (echo reply, reset), icmp_send (port and protocol unreachable).
-//! Drops: frag_reasm_unsupported, icmp_csum, udp_csum, tcp_csum, no_socket, ip_noproto, invalid_proto.
+//! Next:  ip_defrag (fragments), ip_local_out (echo reply, reset), icmp_send (port and protocol unreachable).
+//! Drops: icmp_csum, udp_csum, tcp_csum, no_socket, ip_noproto, invalid_proto.
 
 use super::icmp::{count_out, icmp_send, new_packet};
+use super::ip_frag::{DefragUser, ip_defrag};
 use super::ip_output::ip_local_out;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
@@ -20,12 +21,29 @@ use crate::skb::{Skb, SkbExt, SkbFields, SkbList, checksum, eth, flags, pkt_type
 pub fn ip_local_deliver_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
     let (started, count) = (env.stage_start(), list.len() as u64);
     for skb in list.drain() {
-        if let Err((skb, reason)) = ip_local_deliver(env, hands, skb) {
-            env.cells.device(dev.ifindex).rx_dropped.add(1);
-            env.kfree_skb(skb, Node::IpLocalDeliver, reason);
+        let whole = match Ipv4Header::parse(skb.network()) {
+            Some(header) if header.is_fragment() => ip_defrag(env, hands, skb, DefragUser::LocalDeliver),
+            _ => Some(skb),
+        };
+        if let Some(skb) = whole {
+            deliver(env, hands, dev.ifindex, skb);
         }
     }
     env.stage_end(Node::IpLocalDeliver, count, started);
+}
+
+/// Delivers a datagram whose last fragment another lcore received.
+pub fn deliver_reassembled(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
+    let (started, dev) = (env.stage_start(), IfIndex(skb.fields().iif));
+    deliver(env, hands, dev, skb);
+    env.stage_end(Node::IpLocalDeliver, 1, started);
+}
+
+fn deliver(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, skb: Skb) {
+    if let Err((skb, reason)) = ip_local_deliver(env, hands, skb) {
+        env.cells.device(dev).rx_dropped.add(1);
+        env.kfree_skb(skb, Node::IpLocalDeliver, reason);
+    }
 }
 
 type Delivered = Result<(), (Skb, DropReason)>;
@@ -38,9 +56,6 @@ fn ip_local_deliver(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) -> Delivered
     let wanted = wanted.min(skb.len());
     skb.pull(wanted);
     let Some(header) = Ipv4Header::parse(skb.network()) else { return Err((skb, DropReason::IpInhdr)) };
-    if header.is_fragment() {
-        return Err((skb, DropReason::FragReasm));
-    }
     let protocol = header.protocol();
     if matches!(protocol, ipv4::IPPROTO_ICMP | ipv4::IPPROTO_UDP | ipv4::IPPROTO_TCP | ipv4::IPPROTO_IGMP) {
         env.cells.mib(Mib::IpInDelivers).add(1);
