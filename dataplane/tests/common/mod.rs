@@ -433,6 +433,16 @@ impl Rig {
         )
     }
 
+    /// What doing `act`, and a round after it, led to.
+    pub fn acting(&mut self, act: impl FnOnce(&mut Rig)) -> Out {
+        let before = Sums::of(&self.shared);
+        act(self);
+        let mut wire: [Vec<Vec<u8>>; PORTS] = Default::default();
+        self.round();
+        self.collect(&mut wire);
+        self.report(&before, wire)
+    }
+
     /// Frees the fragments that wait for others.
     pub fn purge_fragments(&mut self) {
         self.env(ip_frag::purge);
