@@ -26,5 +26,6 @@ pub(super) fn collect(page: &mut Page, shared: &Shared, facts: &Facts) {
     let ledger = shared.ledger();
     page.add(&CREATED, [], ledger.created);
     page.add(&DELIVERED, [], ledger.delivered);
-    page.set(&IMBALANCE, [], ledger.held() as f64 - facts.neighbours.hold_packets() as f64);
+    let known = facts.neighbours.hold_packets() as usize + shared.frags.memory.fragments();
+    page.set(&IMBALANCE, [], ledger.held() as f64 - known as f64);
 }

@@ -35,6 +35,7 @@ families! {
         "Datagrams whose fragments are being put together (sockstat FRAG inuse).";
     FRAG_MEMORY: gauge "skiff_frag_mem_bytes" ["family"] =
         "Memory held by fragments, whole mbufs (sockstat FRAG memory).";
+    FRAG_HOLD: gauge "skiff_frag_hold_packets" ["family"] = "Fragments held until the others come.";
     QUEUE_LENGTH: gauge "skiff_control_queue_length" ["queue"] =
         "Messages waiting between control thread and lcores.";
     QUEUE_LIMIT: gauge "skiff_control_queue_limit" ["queue"] = "Capacity of the queue.";
@@ -53,6 +54,7 @@ pub(super) fn collect(page: &mut Page, shared: &Shared, facts: &Facts) {
     memory(page, &facts.memory, facts.fib.memory_bytes + facts.neighbours.memory_bytes);
     let frags = &shared.frags.memory;
     page.set(&FRAG_QUEUES, [IPV4], frags.queues() as f64);
+    page.set(&FRAG_HOLD, [IPV4], frags.fragments() as f64);
     page.set(&FRAG_MEMORY, [IPV4], frags.bytes() as f64);
     let (length, limit, failures) = shared.control_queue();
     page.set(&QUEUE_LENGTH, ["to_control"], length as f64);

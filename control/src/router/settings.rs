@@ -164,3 +164,20 @@ impl Settings {
         self.conf(Target::Dev(name.to_owned()), param, fallback)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reassembly_has_the_kernels_defaults_and_takes_what_is_set() {
+        let read = |settings: &Settings| {
+            let router = settings.router();
+            (router.ipfrag_high_thresh, router.ipfrag_time, router.ipfrag_max_dist)
+        };
+        assert_eq!(read(&Settings::default()), (4_194_304, 30, 64));
+        let set = [("ipfrag_high_thresh", 1000), ("ipfrag_time", 5), ("ipfrag_max_dist", 0)];
+        let values = set.into_iter().map(|(name, value)| ((Scope::Ipv4, name), value)).collect();
+        assert_eq!(read(&Settings { values }), (1000, 5, 0));
+    }
+}

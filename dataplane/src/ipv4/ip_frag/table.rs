@@ -55,6 +55,7 @@ pub struct FragLimits<'a> {
 pub struct FragMemory {
     bytes: AtomicUsize,
     queues: AtomicUsize,
+    fragments: AtomicUsize,
 }
 
 impl FragMemory {
@@ -66,6 +67,11 @@ impl FragMemory {
     /// Datagrams on their way together.
     pub fn queues(&self) -> usize {
         self.queues.load(Ordering::Relaxed)
+    }
+
+    /// Fragments held.
+    pub fn fragments(&self) -> usize {
+        self.fragments.load(Ordering::Relaxed)
     }
 
     /// Takes `cost` bytes, if there are no more than `limit` in use then.
@@ -258,7 +264,9 @@ impl<T> FragTable<T> {
         self.timers.insert(entry.timer, *key);
         limits.memory.release(entry.cost - QUEUE_COST);
         entry.cost = QUEUE_COST;
-        std::mem::take(&mut entry.queue).into_carriers()
+        let stale = std::mem::take(&mut entry.queue).into_carriers();
+        limits.memory.fragments.fetch_sub(stale.len(), Ordering::Relaxed);
+        stale
     }
 
     fn place(
@@ -275,7 +283,10 @@ impl<T> FragTable<T> {
         };
         let entry = occupied.get_mut();
         entry.cost += cost;
-        match entry.queue.insert(fragment, carrier) {
+        let before = entry.queue.held();
+        let placed = entry.queue.insert(fragment, carrier);
+        limits.memory.fragments.fetch_add(entry.queue.held() - before, Ordering::Relaxed);
+        match placed {
             Placed::Waiting => Verdict::Queued,
             Placed::Complete => {
                 let entry = occupied.remove();
@@ -310,6 +321,7 @@ impl<T> FragTable<T> {
         self.timers.remove(&entry.timer);
         memory.release(entry.cost);
         memory.queues.fetch_sub(1, Ordering::Relaxed);
+        memory.fragments.fetch_sub(entry.queue.held(), Ordering::Relaxed);
         if let hash_map::Entry::Occupied(mut peer) = self.peers.entry((key.src, key.vif)) {
             peer.get_mut().entries -= 1;
             if peer.get().entries == 0 {

@@ -52,7 +52,7 @@ impl Bench {
         let carrier = bytes[..fragment.len().min(bytes.len())].to_vec();
         let inserted = self.table.insert(key, fragment, carrier, COST, self.now, &limits);
         assert!(self.memory.bytes() <= self.high_thresh);
-        assert_eq!(self.memory.queues(), self.table.len());
+        assert_eq!((self.memory.queues(), self.memory.fragments()), (self.table.len(), self.table.held()));
         assert_eq!(self.memory.bytes(), self.table.held() * COST + self.table.len() * QUEUE_COST);
         inserted
     }
@@ -78,7 +78,7 @@ impl Bench {
     fn empty(&self) {
         assert!(self.table.is_empty());
         assert_eq!(self.table.sources(), 0);
-        assert_eq!((self.memory.bytes(), self.memory.queues()), (0, 0));
+        assert_eq!((self.memory.bytes(), self.memory.queues(), self.memory.fragments()), (0, 0, 0));
         assert_eq!(self.table.next_deadline(), Instant::from_nanos(u64::MAX));
     }
 }
