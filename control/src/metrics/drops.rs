@@ -13,8 +13,8 @@ families! {
     CREATED: counter "skiff_created_packets_total" [] = "Packets the router made itself.";
     DELIVERED: counter "skiff_delivered_packets_total" [] = "Packets a protocol of the router itself consumed.";
     IMBALANCE: gauge "skiff_accounting_imbalance_packets" [] =
-        "Received + created - sent - dropped - delivered - waiting for a neighbour: packets on their way at the \
-         moment of the scrape, 0 at rest; anything else is a leak.";
+        "Received + created - sent - dropped - delivered - waiting for a neighbour or other fragments: packets on \
+         their way at the moment of the scrape, 0 at rest; anything else is a leak.";
 }
 
 pub(super) fn collect(page: &mut Page, shared: &Shared, facts: &Facts) {
