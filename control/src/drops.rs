@@ -52,18 +52,20 @@ fn reasons(node: Node) -> &'static [DropReason] {
             UnicastInL2Multicast,
             NotSpecified,
         ],
-        Node::IpLocalDeliver => &[
+        Node::IpDefrag => &[
             IpInhdr,
-            FragReasm,
-            PktTooSmall,
-            IcmpCsum,
-            UdpCsum,
-            TcpCsum,
-            NoSocket,
-            IpNoproto,
-            InvalidProto,
+            DupFrag,
+            FragReasmTimeout,
+            FragTooFar,
+            FragDiscard,
+            FragMemLimit,
+            HandoffFull,
             Nomem,
+            Shutdown,
         ],
+        Node::IpLocalDeliver => {
+            &[IpInhdr, PktTooSmall, IcmpCsum, UdpCsum, TcpCsum, NoSocket, IpNoproto, InvalidProto, Nomem]
+        }
         Node::IpForward => &[NotSpecified, IpInhdr, PktTooBig],
         Node::IpError => &[IpInnoroutes, NotSpecified],
         Node::IpOutput => &[IpInhdr, IpInnoroutes, PktTooBig, FragFailed, Nomem],

@@ -233,6 +233,7 @@ fn a_million_frames() {
     rig.round();
     on_wire += free_sent(&mut rig);
     rig.give_up_held();
+    rig.purge_fragments();
     let Ledger { rx, created, tx, dropped, delivered } = rig.shared.ledger();
     println!("rx {rx} created {created} tx {tx} dropped {dropped} delivered {delivered}");
     assert_eq!((rx, rx + created), (fed, tx + dropped + delivered));

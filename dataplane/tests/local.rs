@@ -159,15 +159,6 @@ fn unknown_protocols() {
     rig.send(R1, Ip::new("10.1.0.2", "10.1.0.1", 2, vec![0x11; 8]).to_port(R1)).no_drops().silent();
 }
 
-#[test]
-fn fragments_for_us_wait_for_reassembly() {
-    let mut rig = Rig::new();
-    for frag in [MF, MF | 10, 20] {
-        let out = rig.send(R1, Ip::echo("10.1.0.2", "10.1.0.1", 80).frag(frag).to_port(R1));
-        out.drop_of(IpLocalDeliver, FragReasm).silent().counted(&[(IpInDelivers, 0)]);
-    }
-}
-
 /// Sequence numbers, acknowledgements and flags of a reset as RFC 9293 section 3.10.7.1 has them.
 #[test]
 fn tcp_resets() {

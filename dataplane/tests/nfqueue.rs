@@ -49,7 +49,7 @@ fn steps(rig: &mut Rig, hook: Hook, script: &[Verdict]) -> Log {
     rig.hooks = Hooks::default();
     for (name, priority, script) in [("before", -10, &[][..]), ("queuing", 0, script), ("after", 10, &[])] {
         let script = Mutex::new(script.iter().copied().collect());
-        rig.hook(hook, priority, Step { name, log: Arc::clone(&log), script });
+        rig.hook(hook, priority, Arc::new(Step { name, log: Arc::clone(&log), script }));
     }
     log
 }
@@ -263,7 +263,11 @@ fn functions_may_change_while_it_waits() {
     let log = Log::default();
     rig.hooks = Hooks::default();
     for (name, priority) in [("earlier", -5), ("later", 5)] {
-        rig.hook(Hook::Forward, priority, Step { name, log: Arc::clone(&log), script: Mutex::default() });
+        rig.hook(
+            Hook::Forward,
+            priority,
+            Arc::new(Step { name, log: Arc::clone(&log), script: Mutex::default() }),
+        );
     }
     assert_eq!(decide(&mut rig, QueueVerdict::Accept).no_drops().sent(), 1);
     assert_eq!(taken(&log), ["later"]);

@@ -37,7 +37,7 @@ pub struct Ledger {
     pub dropped: u64,
     /// Consumed by a protocol of the router.
     pub delivered: u64,
-    /// Waiting for a neighbour.
+    /// Waiting for a neighbour or for other fragments.
     pub held: u64,
 }
 
@@ -110,7 +110,7 @@ impl Metrics {
             tx: sum("skiff_queue_transmit_packets_total"),
             dropped: sum("skiff_drop_packets_total"),
             delivered: sum("skiff_delivered_packets_total"),
-            held: self.sum("skiff_neighbour_hold_packets", &[]),
+            held: self.sum("skiff_neighbour_hold_packets", &[]) + self.sum("skiff_frag_hold_packets", &[]),
         }
     }
 }

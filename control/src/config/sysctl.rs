@@ -94,10 +94,11 @@ const IPV4: &[Param] = &[
     acts("ip_forward_update_priority", 0, 1),
     not_yet("ip_forward_use_pmtu", 0, 1),
     not_yet("ip_no_pmtu_disc", 0, 3),
-    not_yet("ipfrag_high_thresh", 0, INT),
-    not_yet("ipfrag_low_thresh", 0, INT),
-    not_yet("ipfrag_time", 1, INT),
-    not_yet("ipfrag_max_dist", 0, INT),
+    acts("ipfrag_high_thresh", 0, INT),
+    // A name the kernel keeps for old scripts; nothing depends on it there either.
+    acts("ipfrag_low_thresh", 0, INT),
+    acts("ipfrag_time", 1, INT),
+    acts("ipfrag_max_dist", 0, INT),
 ];
 
 /// `net.ipv4.conf.DEV.*`

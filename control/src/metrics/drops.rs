@@ -15,8 +15,8 @@ families! {
     CREATED: counter "skiff_created_packets_total" [] = "Packets the router made itself.";
     DELIVERED: counter "skiff_delivered_packets_total" [] = "Packets a protocol of the router itself consumed.";
     IMBALANCE: gauge "skiff_accounting_imbalance_packets" [] =
-        "Received + created - sent - dropped - delivered - waiting for a neighbour or a listener: packets on their way \
-         at the moment of the scrape, 0 at rest; anything else is a leak.";
+        "Received + created - sent - dropped - delivered - waiting for a neighbour, a listener or other fragments: \
+         packets on their way at the moment of the scrape, 0 at rest; anything else is a leak.";
 }
 
 pub(super) fn collect(page: &mut Page, shared: &Shared, facts: &Facts) {
@@ -28,7 +28,8 @@ pub(super) fn collect(page: &mut Page, shared: &Shared, facts: &Facts) {
     let ledger = shared.ledger();
     page.add(&CREATED, [], ledger.created);
     page.add(&DELIVERED, [], ledger.delivered);
-    let waiting: u32 = shared.nf_queues().values().map(|queue| queue.waiting.load(Relaxed)).sum();
-    let held = ledger.held() as f64;
-    page.set(&IMBALANCE, [], held - facts.neighbours.hold_packets() as f64 - f64::from(waiting));
+    let queued: u32 = shared.nf_queues().values().map(|queue| queue.waiting.load(Relaxed)).sum();
+    let waiting =
+        facts.neighbours.hold_packets() as usize + shared.frags.memory.fragments() + queued as usize;
+    page.set(&IMBALANCE, [], ledger.held() as f64 - waiting as f64);
 }

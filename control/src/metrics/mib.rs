@@ -29,6 +29,14 @@ families! {
     IP_FRAG_FAILS: counter "skiff_ip_frag_fails_total" [] =
         "Datagrams that could not be fragmented (IpFragFails).";
     IP_FRAG_CREATES: counter "skiff_ip_frag_creates_total" [] = "Fragments made (IpFragCreates).";
+    IP_REASM_TIMEOUT: counter "skiff_ip_reasm_timeout_total" [] =
+        "Datagrams given up because not all fragments came in time (IpReasmTimeout).";
+    IP_REASM_REQDS: counter "skiff_ip_reasm_reqds_total" [] = "Fragments to be put together (IpReasmReqds).";
+    IP_REASM_OKS: counter "skiff_ip_reasm_oks_total" [] = "Datagrams put together (IpReasmOKs).";
+    IP_REASM_FAILS: counter "skiff_ip_reasm_fails_total" [] =
+        "Datagrams, and single fragments, that could not be put together (IpReasmFails).";
+    IP_REASM_OVERLAPS: counter "skiff_ip_reasm_overlaps_total" [] =
+        "Datagrams given up because fragments overlapped (IpExtReasmOverlaps).";
     IP_IN_NO_ROUTES: counter "skiff_ip_in_no_routes_total" [] =
         "Packets received without a route to their destination (IpExtInNoRoutes).";
     IP_IN_TRUNCATED: counter "skiff_ip_in_truncated_total" [] =
@@ -136,6 +144,11 @@ fn place(mib: Mib) -> Place {
         Mib::IpFragOKs => IP_FRAG_OKS,
         Mib::IpFragFails => IP_FRAG_FAILS,
         Mib::IpFragCreates => IP_FRAG_CREATES,
+        Mib::IpReasmTimeout => IP_REASM_TIMEOUT,
+        Mib::IpReasmReqds => IP_REASM_REQDS,
+        Mib::IpReasmOKs => IP_REASM_OKS,
+        Mib::IpReasmFails => IP_REASM_FAILS,
+        Mib::IpExtReasmOverlaps => IP_REASM_OVERLAPS,
         Mib::IpExtInNoRoutes => IP_IN_NO_ROUTES,
         Mib::IpExtInTruncatedPkts => IP_IN_TRUNCATED,
         Mib::IpExtInMcastPkts => IP_IN_MCAST_PACKETS,

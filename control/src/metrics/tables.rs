@@ -31,6 +31,11 @@ families! {
     POOL_FAILURES: counter "skiff_mempool_alloc_failures_total" ["pool", "socket"] = "Mbuf allocation failures.";
     MEMORY: gauge "skiff_memory_bytes" ["kind"] =
         "Memory held, by kind: DPDK's on hugepages, DPDK's on ordinary pages (heap), forwarding tables.";
+    FRAG_QUEUES: gauge "skiff_frag_queues" ["family"] =
+        "Datagrams whose fragments are being put together (sockstat FRAG inuse).";
+    FRAG_MEMORY: gauge "skiff_frag_mem_bytes" ["family"] =
+        "Memory held by fragments, whole mbufs (sockstat FRAG memory).";
+    FRAG_HOLD: gauge "skiff_frag_hold_packets" ["family"] = "Fragments held until the others come.";
     QUEUE_LENGTH: gauge "skiff_control_queue_length" ["queue"] =
         "Messages waiting between control thread and lcores.";
     QUEUE_LIMIT: gauge "skiff_control_queue_limit" ["queue"] = "Capacity of the queue.";
@@ -47,6 +52,10 @@ pub(super) fn collect(page: &mut Page, shared: &Shared, facts: &Facts) {
     neighbours(page, &facts.neighbours);
     facts.pools.iter().for_each(|p| pool(page, p));
     memory(page, &facts.memory, facts.fib.memory_bytes + facts.neighbours.memory_bytes);
+    let frags = &shared.frags.memory;
+    page.set(&FRAG_QUEUES, [IPV4], frags.queues() as f64);
+    page.set(&FRAG_HOLD, [IPV4], frags.fragments() as f64);
+    page.set(&FRAG_MEMORY, [IPV4], frags.bytes() as f64);
     let (length, limit, failures) = shared.control_queue();
     page.set(&QUEUE_LENGTH, ["to_control"], length as f64);
     page.set(&QUEUE_LIMIT, ["to_control"], limit as f64);

@@ -117,6 +117,11 @@ skiff_mempool_alloc_failures_total{pool="mbufs",socket="0"} 6
 skiff_memory_bytes{kind="hugepage"} 268435456
 skiff_memory_bytes{kind="heap"} 0
 skiff_memory_bytes{kind="tables"} 67190784
+skiff_frag_queues{family="ipv4"} 0
+skiff_frag_mem_bytes{family="ipv4"} 0
+skiff_frag_hold_packets{family="ipv4"} 0
+skiff_ip_reasm_reqds_total 0
+skiff_ip_reasm_overlaps_total 0
 skiff_control_queue_length{queue="to_control"} 0
 skiff_control_queue_limit{queue="to_control"} 4096
 skiff_control_queue_failures_total{queue="to_control"} 0"#;

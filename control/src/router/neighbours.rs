@@ -193,6 +193,9 @@ impl Router {
             while let Some(message) = self.shared.receive_lcore(lcore) {
                 let (ToLcore::Xmit(skb)
                 | ToLcore::NeighFailed(skb)
+                | ToLcore::McLocalOut(skb)
+                | ToLcore::McResolved(skb)
+                | ToLcore::Fragment(skb, _)
                 | ToLcore::NfReinject(Reinject { skb, .. })) = message;
                 self.kfree_skb(skb, DropReason::Shutdown);
             }

@@ -40,6 +40,9 @@ impl Settings {
             fib_multipath_hash_policy: self.ipv4("fib_multipath_hash_policy", 0) as u8,
             fib_multipath_hash_seed: self.ipv4("fib_multipath_hash_seed", 0) as u64,
             ip_forward_update_priority: flag("ip_forward_update_priority", d.ip_forward_update_priority),
+            ipfrag_high_thresh: self.ipv4("ipfrag_high_thresh", i64::from(d.ipfrag_high_thresh)) as u32,
+            ipfrag_time: self.ipv4("ipfrag_time", i64::from(d.ipfrag_time)) as u32,
+            ipfrag_max_dist: self.ipv4("ipfrag_max_dist", i64::from(d.ipfrag_max_dist)) as u32,
         }
     }
 
@@ -159,5 +162,22 @@ impl Settings {
     fn conf_of(&self, name: &str, param: &'static str, default: i64) -> i64 {
         let fallback = self.conf(Target::Default, param, default);
         self.conf(Target::Dev(name.to_owned()), param, fallback)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reassembly_has_the_kernels_defaults_and_takes_what_is_set() {
+        let read = |settings: &Settings| {
+            let router = settings.router();
+            (router.ipfrag_high_thresh, router.ipfrag_time, router.ipfrag_max_dist)
+        };
+        assert_eq!(read(&Settings::default()), (4_194_304, 30, 64));
+        let set = [("ipfrag_high_thresh", 1000), ("ipfrag_time", 5), ("ipfrag_max_dist", 0)];
+        let values = set.into_iter().map(|(name, value)| ((Scope::Ipv4, name), value)).collect();
+        assert_eq!(read(&Settings { values }), (1000, 5, 0));
     }
 }

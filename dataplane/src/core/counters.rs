@@ -69,6 +69,14 @@ named_enum! {
         IpFragFails = "IpFragFails",
         /// Fragments made.
         IpFragCreates = "IpFragCreates",
+        /// Datagrams given up because not all fragments came in time.
+        IpReasmTimeout = "IpReasmTimeout",
+        /// Fragments to be put together.
+        IpReasmReqds = "IpReasmReqds",
+        /// Datagrams put together.
+        IpReasmOKs = "IpReasmOKs",
+        /// Datagrams, and single fragments, that could not be put together.
+        IpReasmFails = "IpReasmFails",
         /// No route on input.
         IpExtInNoRoutes = "IpExtInNoRoutes",
         /// Frame shorter than the total length.
@@ -89,6 +97,8 @@ named_enum! {
         IpExtOutOctets = "IpExtOutOctets",
         /// Header checksum errors.
         IpExtInCsumErrors = "IpExtInCsumErrors",
+        /// Datagrams given up because fragments overlapped.
+        IpExtReasmOverlaps = "IpExtReasmOverlaps",
         /// Packets sent (all, forwarded too).
         IpOutTransmits = "IpOutTransmits",
         /// ICMP messages delivered.

@@ -85,8 +85,17 @@ named_enum! {
         IcmpCsum = "icmp_csum",
         /// Local delivery: a message the protocol does not take (a broadcast echo, for one).
         InvalidProto = "invalid_proto",
-        /// Local delivery: a fragment; reassembly is not available.
-        FragReasm = "frag_reasm_unsupported",
+        /// Reassembly: all the fragment brought was there already.
+        DupFrag = "dup_frag",
+        /// Reassembly: the other fragments did not come in time.
+        FragReasmTimeout = "frag_reasm_timeout",
+        /// Reassembly: so many fragments of the same source came in between that this one is of an earlier datagram.
+        FragTooFar = "frag_too_far",
+        /// Reassembly: of a datagram whose fragments contradict one another (overlap, two ends, no data, ECN) or that
+        /// is longer than one can be; all its fragments go.
+        FragDiscard = "frag_discard",
+        /// Reassembly: the memory for fragments is in use.
+        FragMemLimit = "frag_mem_limit",
         /// Fragmentation could not allocate or could not cut the packet.
         FragFailed = "frag_failed",
         /// A neighbour's queue was full: the oldest packet went.
@@ -105,7 +114,7 @@ named_enum! {
         Nomem = "nomem",
         /// The transmit ring took no more.
         TxFull = "tx_full",
-        /// The ring to the lcore that owns the transmit queue was full.
+        /// The queue to the lcore that owns the transmit queue, or the source of a fragment, was full.
         HandoffFull = "handoff_full",
         /// The queue to the control thread was full.
         PuntFull = "punt_full",
@@ -127,6 +136,8 @@ named_enum! {
         IpRcv = "ip_list_rcv",
         /// Route lookup, source validation.
         IpRcvFinish = "ip_rcv_finish",
+        /// Putting fragments together.
+        IpDefrag = "ip_defrag",
         /// Delivery to the router itself.
         IpLocalDeliver = "ip_local_deliver",
         /// Towards the next hop.

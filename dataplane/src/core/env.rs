@@ -8,6 +8,7 @@ use super::drop_reason::{DropReason, Node};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::xmit::TxTable;
+use crate::ipv4::ip_frag::FragTable;
 use crate::skb::{Skb, SkbList};
 use crate::time::Instant;
 
@@ -89,6 +90,8 @@ pub struct Hands {
     pub tx: TxTable,
     /// Where packets of our own come from.
     pub pool: Pool,
+    /// Fragments of the sources this lcore owns.
+    pub frags: FragTable<Skb>,
     lcore: usize,
     ip_id: u16,
     rng: u64,
@@ -98,7 +101,7 @@ impl Hands {
     /// Hands for worker `lcore`.
     pub fn new(lcore: usize, tx: TxTable, pool: Pool, seed: u64) -> Self {
         let seed = (seed ^ (lcore as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
-        Hands { tx, pool, lcore, ip_id: seed as u16, rng: seed }
+        Hands { tx, pool, lcore, frags: FragTable::default(), ip_id: seed as u16, rng: seed }
     }
 
     /// Number of the worker they belong to.

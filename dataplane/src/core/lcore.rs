@@ -17,6 +17,7 @@ use super::shared::{RunState, Shared, ToLcore};
 use super::snapshot::Snapshot;
 use super::xmit;
 use crate::ipv4::icmp::icmp_send;
+use crate::ipv4::ip_frag;
 use crate::ipv4::ipmr;
 use crate::neigh::table::coarse;
 use crate::netfilter::queue::nf_reinject;
@@ -170,6 +171,11 @@ impl Worker {
                 cells.interrupt_wakeups.add(u64::from(interrupted));
             }
         }
+        if shared.run_state() == RunState::Stopped {
+            let now = self.clock.now();
+            let env = Env { snap: &snap, shared: &shared, cells, now, now_coarse: coarse(now) };
+            ip_frag::purge(&env, &mut self.hands);
+        }
         shared.qsbr.offline(self.id);
     }
 
@@ -193,6 +199,9 @@ impl Worker {
             }
         }
         moved += serve_control(&env, &mut self.hands, self.id);
+        if now >= self.hands.frags.next_deadline() {
+            moved += ip_frag::ip_expire(&env, &mut self.hands);
+        }
         for ring in &self.handoff {
             moved += ring.dequeue_burst(&mut list);
             xmit::dev_queue_list(&env, &mut self.hands, &mut list);
@@ -241,6 +250,7 @@ fn serve_control(env: &Env<'_>, hands: &mut Hands, id: usize) -> usize {
                 env.kfree_skb(skb, Node::NeighResolve, DropReason::NeighFailed);
             }
             ToLcore::NfReinject(reinject) => nf_reinject(env, hands, reinject),
+            ToLcore::Fragment(skb, user) => ip_frag::ip_defrag_handed(env, hands, skb, user),
         }
         served += 1;
     }

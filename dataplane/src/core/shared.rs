@@ -18,6 +18,7 @@ use super::snapshot::Snapshot;
 use crate::fib::Fib;
 use crate::fib::next_hop::NextHopTable;
 use crate::ipv4::icmp_limit::IcmpLimiter;
+use crate::ipv4::ip_frag::{DefragUser, FragShared, MOST_HANDED};
 use crate::ipv4::ipmr::PuntBudget;
 use crate::ipv4::redirect_limit::RedirectLimiter;
 use crate::neigh::arp_rcv::Learn;
@@ -84,7 +85,7 @@ pub enum ToControl {
     },
 }
 
-/// What the control thread asks of an lcore.
+/// What the control thread, or another lcore, asks of an lcore.
 #[derive(Debug)]
 pub enum ToLcore {
     /// Send this frame by the device in its `oif` field.
@@ -97,6 +98,8 @@ pub enum ToLcore {
     McLocalOut(Skb),
     /// Look this multicast packet up again: its entry has come.
     McResolved(Skb),
+    /// A fragment of a source that this lcore owns ([`crate::ipv4::ip_frag`]).
+    Fragment(Skb, DefragUser),
 }
 
 /// Whether lcores poll.
@@ -128,6 +131,8 @@ pub struct Shared {
     pub unresolved_budget: PuntBudget,
     /// How many IGMP messages may be on their way to the control thread.
     pub igmp_budget: PuntBudget,
+    /// What reassembly holds, and where.
+    pub frags: FragShared,
     /// Which lcores have let go of what.
     pub qsbr: Arc<Qsbr>,
     /// Milliseconds from 1970-01-01 UTC to the origin of [`crate::time::Instant`].
@@ -174,6 +179,7 @@ impl Shared {
             redirect_limit: RedirectLimiter::default(),
             unresolved_budget: PuntBudget::new(UNRESOLVED_TO_CONTROL),
             igmp_budget: PuntBudget::new(IGMP_TO_CONTROL),
+            frags: FragShared::default(),
             qsbr,
             wall_origin_millis,
             generation: AtomicU64::new(snapshot.generation),
@@ -295,6 +301,19 @@ impl Shared {
     /// The message, if the queue is full.
     pub fn send_to_lcore(&self, lcore: usize, message: ToLcore) -> Result<(), ToLcore> {
         self.to_lcore[lcore].push(message)
+    }
+
+    /// Hands a fragment to worker `lcore`, the owner of its source.
+    ///
+    /// # Errors
+    /// The message, if [`MOST_HANDED`] are waiting.
+    pub fn hand_fragment(&self, lcore: usize, skb: Skb, user: DefragUser) -> Result<(), ToLcore> {
+        let message = ToLcore::Fragment(skb, user);
+        if self.to_lcore[lcore].len() < MOST_HANDED {
+            self.send_to_lcore(lcore, message)
+        } else {
+            Err(message)
+        }
     }
 
     /// The next message for worker `lcore`.

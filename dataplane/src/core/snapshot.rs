@@ -26,6 +26,12 @@ pub struct Sysctl {
     pub fib_multipath_hash_seed: u64,
     /// Set the packet's priority from its TOS when forwarding.
     pub ip_forward_update_priority: bool,
+    /// Most memory that fragments may take, bytes.
+    pub ipfrag_high_thresh: u32,
+    /// Seconds a datagram's fragments may take to come.
+    pub ipfrag_time: u32,
+    /// Fragments of the same source that may come between two of one datagram; 0 for any number.
+    pub ipfrag_max_dist: u32,
 }
 
 impl Default for Sysctl {
@@ -38,6 +44,9 @@ impl Default for Sysctl {
             fib_multipath_hash_policy: 0,
             fib_multipath_hash_seed: 0,
             ip_forward_update_priority: true,
+            ipfrag_high_thresh: 4 << 20,
+            ipfrag_time: 30,
+            ipfrag_max_dist: 64,
         }
     }
 }

@@ -103,10 +103,15 @@ fn ip_forward(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: &mut Skb) 
         return Err(DropReason::IpInhdr);
     }
     env.cells.mib(Mib::IpForwDatagrams).add(1);
-    if skb.network_len() > usize::from(fields.mtu) && frag_off & IP_DF != 0 {
+    // Fragments with Don't Fragment that fitted go on as they came, whatever the length of the whole.
+    let fitted = (1..=fields.mtu).contains(&fields.frag_max_size);
+    if skb.network_len() > usize::from(fields.mtu) && frag_off & IP_DF != 0 && !fitted {
         env.cells.mib(Mib::IpFragFails).add(1);
         icmp_send(env, hands, skb, ICMP_DEST_UNREACH, unreach::FRAG_NEEDED, u32::from(fields.mtu));
         return Err(DropReason::PktTooBig);
+    }
+    if fitted {
+        skb.fields_mut().mtu = fields.frag_max_size;
     }
     let header = skb.network_mut().first_chunk_mut::<MIN_HEADER_LEN>().ok_or(DropReason::IpInhdr)?;
     ipv4::decrease_ttl(header);

@@ -5,13 +5,14 @@
 //!
 //! Every piece but the last carries the largest multiple of 8 bytes that fits. The first keeps all options; later
 //! ones keep those with the copy bit and turn the rest into no-operations, so header lengths stay equal. A fragment
-//! that is cut again keeps its More Fragments bit on its last piece.
+//! that is cut again keeps its More Fragments bit on its last piece. What was put together from fragments is cut to
+//! the largest of them at most, and keeps Don't Fragment if that one had it (RFC 1191: the sender is probing the path).
 
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::skb::eth;
-use crate::skb::ipv4::{self, IP_MF, IP_OFFSET, Ipv4Header, MIN_HEADER_LEN};
+use crate::skb::ipv4::{self, IP_DF, IP_MF, IP_OFFSET, Ipv4Header, MIN_HEADER_LEN};
 use crate::skb::{Skb, SkbExt, SkbList};
 
 const IPOPT_END: u8 = 0;
@@ -92,7 +93,8 @@ impl Cutting {
         let offset = (original & IP_OFFSET) + (self.at / 8) as u16;
         let more = if last { original & IP_MF } else { IP_MF };
         header[2..4].copy_from_slice(&((self.header_len + len) as u16).to_be_bytes());
-        header[6..8].copy_from_slice(&(offset | more).to_be_bytes());
+        // Don't Fragment is there only where the fragments this was put together from had it.
+        header[6..8].copy_from_slice(&(offset | more | original & IP_DF).to_be_bytes());
         ipv4::set_check(header);
         *piece.fields_mut() = *self.skb.fields();
         piece.fields_mut().network_offset = eth::HEADER_LEN as u8;

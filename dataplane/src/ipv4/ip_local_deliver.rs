@@ -1,10 +1,12 @@
 //! `ip_local_deliver`: packets for the router itself, answered as a host with no sockets answers.
 //!
 //! Uses:  the IP header, flags, pkt_type.   Sets: for echo replies everything an own packet needs.
-//! Next:  hook LOCAL_IN, ip_local_out (echo reply, reset), icmp_send (port and protocol unreachable).
-//! Drops: frag_reasm_unsupported, icmp_csum, udp_csum, tcp_csum, no_socket, ip_noproto, invalid_proto.
+//! Next:  ip_defrag (fragments), hook LOCAL_IN, ip_local_out (echo reply, reset), icmp_send (port and protocol
+//!        unreachable).
+//! Drops: icmp_csum, udp_csum, tcp_csum, no_socket, ip_noproto, invalid_proto.
 
 use super::icmp::{count_out, icmp_send, new_packet};
+use super::ip_frag::{DefragUser, ip_defrag};
 use super::ip_output::ip_local_out;
 use super::ipmr;
 use crate::core::counters::Mib;
@@ -21,11 +23,45 @@ use crate::skb::{Skb, SkbExt, SkbFields, SkbList, checksum, eth, flags, pkt_type
 /// Delivers a burst.
 pub fn ip_local_deliver_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
     let (started, count) = (env.stage_start(), list.len() as u64);
+    if list.iter().any(is_fragment) {
+        defrag(env, hands, list);
+    }
+    filter_and_finish(env, hands, dev, list);
+    env.stage_end(Node::IpLocalDeliver, count, started);
+}
+
+/// Delivers a datagram whose last fragment another lcore received.
+pub fn deliver_reassembled(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
+    let (started, dev) = (env.stage_start(), env.snap.device(IfIndex(skb.fields().iif)));
+    let mut list = SkbList::new();
+    let _ = list.push(skb);
+    filter_and_finish(env, hands, dev, &mut list);
+    env.stage_end(Node::IpLocalDeliver, 1, started);
+}
+
+fn is_fragment(skb: &Skb) -> bool {
+    Ipv4Header::parse(skb.network()).is_some_and(|header| header.is_fragment())
+}
+
+/// Leaves whole datagrams in the list; fragments wait for the others of theirs.
+#[cold]
+fn defrag(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
+    let mut all = std::mem::take(list);
+    for skb in all.drain() {
+        let whole =
+            if is_fragment(&skb) { ip_defrag(env, hands, skb, DefragUser::LocalDeliver) } else { Some(skb) };
+        if let Some(skb) = whole {
+            // It came out of this burst, so there is room.
+            let _ = list.push(skb);
+        }
+    }
+}
+
+fn filter_and_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
     if env.snap.hooks.has(Hook::LocalIn) {
         nf_hook_list(env, hands, Hook::LocalIn, list);
     }
     ip_local_deliver_finish(env, hands, dev, list);
-    env.stage_end(Node::IpLocalDeliver, count, started);
 }
 
 /// After the hook: each packet to its protocol.
@@ -48,9 +84,6 @@ fn ip_local_deliver(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) -> Delivered
     let wanted = wanted.min(skb.len());
     skb.pull(wanted);
     let Some(header) = Ipv4Header::parse(skb.network()) else { return Err((skb, DropReason::IpInhdr)) };
-    if header.is_fragment() {
-        return Err((skb, DropReason::FragReasm));
-    }
     let protocol = header.protocol();
     if matches!(protocol, ipv4::IPPROTO_ICMP | ipv4::IPPROTO_UDP | ipv4::IPPROTO_TCP | ipv4::IPPROTO_IGMP) {
         env.cells.mib(Mib::IpInDelivers).add(1);

@@ -166,7 +166,8 @@ pub fn ip_finish_output(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
         let Some(header) = Ipv4Header::parse(skb.network()) else {
             return env.kfree_skb(skb, Node::IpOutput, DropReason::IpInhdr);
         };
-        if header.frag_off() & IP_DF != 0 {
+        let fitted = (1..=fields.mtu).contains(&fields.frag_max_size);
+        if header.frag_off() & IP_DF != 0 && !fitted {
             env.cells.mib(Mib::IpFragFails).add(1);
             icmp_send(env, hands, &skb, ICMP_DEST_UNREACH, unreach::FRAG_NEEDED, u32::from(fields.mtu));
             return env.kfree_skb(skb, Node::IpOutput, DropReason::PktTooBig);

@@ -4,6 +4,7 @@ pub mod icmp;
 pub mod icmp_limit;
 pub mod ip_error;
 pub mod ip_forward;
+pub mod ip_frag;
 pub mod ip_fragment;
 pub mod ip_input;
 pub mod ip_local_deliver;

@@ -35,6 +35,9 @@ pub mod flags {
     pub const LOCAL_OUT: u8 = 1 << 1;
     /// Arrived as a link-layer broadcast or multicast, or its route is one: ICMP stays silent about it.
     pub const NO_ICMP: u8 = 1 << 2;
+    /// Put together from fragments: never of the plain shape, so that the stages look at
+    /// [`SkbFields::frag_max_size`](super::SkbFields::frag_max_size).
+    pub const REASSEMBLED: u8 = 1 << 7;
 }
 
 /// The hot per-packet fields. 28 bytes: what the mbuf's dynamic-field area has room for beside a driver's timestamp.
@@ -63,8 +66,9 @@ pub struct SkbFields {
     pub flags: u8,
     /// MTU of the route.
     pub mtu: u16,
-    /// Reserved, zero.
-    pub pad: u16,
+    /// Length of the largest fragment this packet was put together from, header included (kernel `IPCB`); 0 if it
+    /// was not.
+    pub frag_max_size: u16,
 }
 
 impl SkbFields {

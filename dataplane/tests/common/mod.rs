@@ -23,7 +23,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use skiff_dataplane::core::counters::{LcoreCells, Mib};
 use skiff_dataplane::core::drop_reason::{DropReason, Node, Node::*};
-use skiff_dataplane::core::env::Hands;
+use skiff_dataplane::core::env::{Env, Hands};
 use skiff_dataplane::core::lcore::{Clock, Idle, Worker};
 use skiff_dataplane::core::qsbr::Qsbr;
 use skiff_dataplane::core::shared::{RunState, Shared, ToControl, ToLcore};
@@ -32,9 +32,10 @@ use skiff_dataplane::core::xmit::{TxPath, TxTable};
 use skiff_dataplane::device::{DeviceKind, InterfaceAddress, NetDevice};
 use skiff_dataplane::fib::next_hop::{NextHopSpec, NextHopWriter};
 use skiff_dataplane::fib::{FibWriter, NextHopId};
+use skiff_dataplane::ipv4::ip_frag;
 use skiff_dataplane::neigh::cache::{GcParams, NeighCache, SetMode};
 use skiff_dataplane::neigh::nud::{NeighParams, Nud};
-use skiff_dataplane::neigh::table::NeighId;
+use skiff_dataplane::neigh::table::{NeighId, coarse};
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::hooks::{Hook, HookEntry, HookFn, Hooks};
 use skiff_dataplane::netfilter::queue::Queued;
@@ -430,7 +431,8 @@ impl Rig {
     fn report(&mut self, before: &Sums, wire: [Vec<Vec<u8>>; PORTS]) -> Out {
         let control = self.take_messages();
         let after = Sums::of(&self.shared);
-        let held = self.held.len() + self.held_outside.len() + self.queued.len();
+        let held =
+            self.held.len() + self.held_outside.len() + self.queued.len() + self.worker.hands.frags.held();
         assert_eq!(self.shared.ledger().held(), held as i64, "{:?}", self.shared.ledger());
         Out { wire, drops: grown(&before.drops, &after.drops), mib: grown(&before.mib, &after.mib), control }
     }
@@ -470,6 +472,31 @@ impl Rig {
         skb
     }
 
+    /// The world as the stages are given it, and the worker's hands.
+    pub fn env<R>(&mut self, act: impl FnOnce(&Env<'_>, &mut Hands) -> R) -> R {
+        let (shared, snap) = (Arc::clone(&self.shared), Arc::clone(&self.snap));
+        let (now, cells) = (self.now, shared.cells(0));
+        act(
+            &Env { snap: &snap, shared: &shared, cells, now, now_coarse: coarse(now) },
+            &mut self.worker.hands,
+        )
+    }
+
+    /// What doing `act`, and a round after it, led to.
+    pub fn acting(&mut self, act: impl FnOnce(&mut Rig)) -> Out {
+        let before = Sums::of(&self.shared);
+        act(self);
+        let mut wire: [Vec<Vec<u8>>; PORTS] = Default::default();
+        self.round();
+        self.collect(&mut wire);
+        self.report(&before, wire)
+    }
+
+    /// Frees the fragments that wait for others.
+    pub fn purge_fragments(&mut self) {
+        self.env(ip_frag::purge);
+    }
+
     /// Ends the waiting of packets without a neighbour.
     pub fn give_up_held(&mut self) -> Vec<Out> {
         let mut outs = Vec::new();
@@ -488,6 +515,7 @@ impl Drop for Rig {
         }
         assert!(self.held.is_empty(), "packets still wait for a neighbour");
         assert!(self.queued.is_empty(), "packets still wait for a listener");
+        self.purge_fragments();
         let mut wire: [Vec<Vec<u8>>; PORTS] = Default::default();
         self.collect(&mut wire);
         let ledger = self.shared.ledger();
