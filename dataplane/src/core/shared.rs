@@ -18,6 +18,7 @@ use crate::ipv4::redirect_limit::RedirectLimiter;
 use crate::neigh::arp_rcv::Learn;
 use crate::neigh::table::{NeighId, NeighTable};
 use crate::net::IfIndex;
+use crate::netfilter::nf_log::{LogMessage, NfLog};
 use crate::netfilter::queue::{NfQueue, Queued, Reinject};
 use crate::skb::Skb;
 
@@ -101,6 +102,7 @@ pub struct Shared {
     run: AtomicU8,
     control_queue_failures: AtomicU64,
     nf_queues: ArcSwap<BTreeMap<u16, Arc<NfQueue>>>,
+    nf_log: NfLog,
 }
 
 impl Shared {
@@ -131,6 +133,7 @@ impl Shared {
             run: AtomicU8::new(RunState::Running as u8),
             control_queue_failures: AtomicU64::new(0),
             nf_queues: ArcSwap::default(),
+            nf_log: NfLog::default(),
         }
     }
 
@@ -190,14 +193,30 @@ impl Shared {
         if result.is_err() {
             self.control_queue_failures.fetch_add(1, Ordering::Relaxed);
         }
-        // One unpark per sleep of the control thread, however many messages come: the flag is cleared by the first.
+        self.wake_control();
+        result
+    }
+
+    /// One unpark per sleep of the control thread, however many messages come: the flag is cleared by the first.
+    fn wake_control(&self) {
         if self.control_asleep.load(Ordering::SeqCst)
             && self.control_asleep.swap(false, Ordering::SeqCst)
             && let Some(thread) = self.control.get()
         {
             thread.unpark();
         }
-        result
+    }
+
+    /// Hands a report about a packet to the control thread, which prints it. A full queue loses it.
+    pub fn send_log(&self, message: LogMessage) {
+        if self.nf_log.push(message) {
+            self.wake_control();
+        }
+    }
+
+    /// Reports about packets that wait to be printed.
+    pub fn nf_log(&self) -> &NfLog {
+        &self.nf_log
     }
 
     /// The next message for the control thread.
@@ -214,7 +233,7 @@ impl Shared {
     pub fn park_control(&self, timeout: std::time::Duration) {
         self.control_asleep.store(true, Ordering::SeqCst);
         // A message pushed before the flag was up did not wake us: look once more.
-        if self.to_control.is_empty() {
+        if self.to_control.is_empty() && self.nf_log.is_empty() {
             std::thread::park_timeout(timeout);
         }
         self.control_asleep.store(false, Ordering::SeqCst);

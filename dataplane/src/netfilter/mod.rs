@@ -2,4 +2,5 @@
 
 pub mod hooks;
 pub mod ip_tables;
+pub mod nf_log;
 pub mod queue;

@@ -35,6 +35,8 @@ pub mod flags {
     pub const LOCAL_OUT: u8 = 1 << 1;
     /// Arrived as a link-layer broadcast or multicast, or its route is one: ICMP stays silent about it.
     pub const NO_ICMP: u8 = 1 << 2;
+    /// A rule marked it: the rules it meets are reported.
+    pub const NF_TRACE: u8 = 1 << 7;
 }
 
 /// The hot per-packet fields. 28 bytes: what the mbuf's dynamic-field area has room for beside a driver's timestamp.
