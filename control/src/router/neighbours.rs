@@ -40,7 +40,8 @@ impl Router {
         self.act(actions);
         self.turn_epoch();
         self.reclaim();
-        (self.neigh.next_deadline(), served == MESSAGES_A_TURN)
+        let lines = self.print_log();
+        (self.neigh.next_deadline(), lines || served == MESSAGES_A_TURN)
     }
 
     /// A packet whose listener has gone.

@@ -33,7 +33,7 @@ pub mod log_flags {
     /// Frame addresses by name.
     pub const MACDECODE: u8 = 32;
     /// What traces print.
-    pub const ALL: u8 = 0x2f;
+    pub const ALL: u8 = 0x0f;
 }
 
 /// What a rule wants printed.

@@ -383,7 +383,10 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
             }
         }
         let ip = IpMatch { iniface: None, outiface: None, ..rule.ip.clone() };
-        Ok((super::program::Rule { exact, action, ip, iif, oif, matches: matches.into() }, filter))
+        let verdict = matches!(action, Action::Accept | Action::Drop | Action::Return);
+        let unconditional = verdict && rule.ip == IpMatch::default() && rule.matches.is_empty();
+        let matches = matches.into();
+        Ok((super::program::Rule { exact, action, unconditional, ip, iif, oif, matches }, filter))
     }
 
     /// The numbers of the devices an interface match is about, 0 standing for none.

@@ -27,7 +27,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{CompileEnv, CompileError, Compiled, compile};
+pub use compile::{CompileEnv, CompileError, Compiled, Problem, compile, counters_of};
 pub use view::PacketView;
 
 use rule::TableName;

@@ -73,6 +73,8 @@ pub(super) enum Exact {
 pub(super) struct Rule {
     pub exact: Exact,
     pub action: Action,
+    /// A verdict or RETURN without any condition: traces call it the chain's policy or return.
+    pub unconditional: bool,
     pub ip: IpMatch,
     pub iif: Option<DevSet>,
     pub oif: Option<DevSet>,
@@ -146,6 +148,8 @@ struct Walk<'p, 'c, 'a, 'e> {
     program: &'p Program,
     cx: &'c mut HookCx<'a, 'e>,
     cells: &'p [Cell],
+    /// The built-in chain.
+    chain: u32,
 }
 
 impl Walk<'_, '_, '_, '_> {
@@ -155,6 +159,9 @@ impl Walk<'_, '_, '_, '_> {
         loop {
             let Some(chunk) = program.chunks.get(at.chunk as usize).filter(|_| at.chunk < at.end) else {
                 // The end of the chain.
+                if program.traced && at.chain != self.chain {
+                    self.trace(skb, at.chain, TraceKind::Return, usize::MAX);
+                }
                 match stack.pop() {
                     Some(caller) => at = caller,
                     None => return End::Policy,
@@ -184,7 +191,12 @@ impl Walk<'_, '_, '_, '_> {
                 cell.add(1, u64::from(key.len));
             }
             if program.traced {
-                self.trace(skb, at.chain, TraceKind::Rule, number);
+                let kind = match (rule.unconditional, at.chain == self.chain) {
+                    (false, _) => TraceKind::Rule,
+                    (true, true) => TraceKind::Policy,
+                    (true, false) => TraceKind::Return,
+                };
+                self.trace(skb, at.chain, kind, number);
             }
             match &rule.action {
                 Action::Accept => return End::Verdict(Verdict::Accept),
@@ -215,10 +227,12 @@ impl Walk<'_, '_, '_, '_> {
         rule.holds(key, &view, &mut EnvWorld { env: self.cx.env, hands: self.cx.hands })
     }
 
+    /// `rule` is a rule of the chain, or anything behind them for its end.
     #[cold]
     fn trace(&self, skb: &Skb, chain: u32, kind: TraceKind, rule: usize) {
         if let Some(chain) = self.program.chains.get(chain as usize) {
-            let place = rule.saturating_sub(chain.rules.start as usize) as u32 + 1;
+            let place =
+                rule.min(chain.rules.end as usize).saturating_sub(chain.rules.start as usize) as u32 + 1;
             trace::rule(self.cx, skb, self.program.name, &chain.name, kind, place);
         }
     }
@@ -271,7 +285,7 @@ impl HookFn for TableHook {
         let dropping = chain.policy == Some(Policy::Drop);
         let (mut packets, mut bytes) = (0, 0);
         let mut stack = Stack::new();
-        let mut walk = Walk { program, cx, cells };
+        let mut walk = Walk { program, cx, cells, chain: self.chain };
         for (i, skb) in list.iter_mut().enumerate() {
             let Some((key, &scan)) = keys.get_mut(i).zip(scans.get(i)) else { return };
             stack.clear();
@@ -283,7 +297,7 @@ impl HookFn for TableHook {
                     packets += 1;
                     bytes += u64::from(key.len);
                     if program.traced {
-                        walk.trace(skb, self.chain, TraceKind::Policy, chain.rules.end as usize);
+                        walk.trace(skb, self.chain, TraceKind::Policy, usize::MAX);
                     }
                     if dropping {
                         verdicts.set(i, Verdict::Drop);
