@@ -122,6 +122,22 @@ pub enum Bench {
     Forward(BenchForward),
     /// A million routes loaded and changed at random while one lcore forwards; fails if a packet is lost
     Routes(BenchRoutes),
+    /// What rule sets cost a forwarded packet.
+    Rules(BenchRules),
+}
+
+/// `skiff bench rules`
+#[derive(Clone, Debug, clap::Args)]
+pub struct BenchRules {
+    /// Rounds of forwarding with and without, 40 ms each.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+    /// CPU to run on.
+    #[arg(long)]
+    pub cpu: Option<u16>,
+    /// Print JSON.
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// `skiff bench routes`

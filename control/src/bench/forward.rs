@@ -21,6 +21,7 @@ use skiff_dataplane::fib::{FibWriter, NextHopId};
 use skiff_dataplane::neigh::cache::{GcParams, NeighCache, SetMode};
 use skiff_dataplane::neigh::nud::{NeighParams, Nud};
 use skiff_dataplane::net::{IfIndex, MacAddr};
+use skiff_dataplane::netfilter::hooks::Hooks;
 use skiff_dataplane::skb::{Skb, SkbList};
 use skiff_dataplane::time::Instant;
 use skiff_pmd::{
@@ -197,7 +198,7 @@ impl Bench {
         Ok(Bench { worker, shared, fib, hops, neigh, _ports: ports })
     }
 
-    fn load(&mut self, routes: &[ipnet::Ipv4Net]) -> Result<()> {
+    pub(super) fn load(&mut self, routes: &[ipnet::Ipv4Net]) -> Result<()> {
         let hops = self.next_hops()?;
         for (i, net) in routes.iter().enumerate() {
             self.fib.add(*net, hops[i % hops.len()])?;
@@ -254,8 +255,14 @@ impl Bench {
         }
     }
 
+    /// Puts these functions at the hooks.
+    pub(super) fn set_hooks(&mut self, hooks: Hooks) {
+        let next = self.shared.generation() + 1;
+        drop(self.shared.publish(snapshot(next, false).with_hooks(hooks)));
+    }
+
     /// The router's own loop for `slice`; cycles of CPU time a packet.
-    fn forward(&mut self, slice: Duration) -> f64 {
+    pub(super) fn forward(&mut self, slice: Duration) -> f64 {
         let before = self.shared.cells(0).rx.get();
         let end = rdtsc() + cycles(slice);
         let cpu = thread_cpu_time_ns();

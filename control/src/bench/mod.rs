@@ -2,6 +2,7 @@
 
 mod churn;
 mod forward;
+mod rules;
 mod traffic;
 
 use std::process::{Command, ExitCode};
@@ -11,7 +12,7 @@ pub use forward::{Options, Report, run};
 pub use traffic::Case;
 pub(crate) use traffic::write_pcap;
 
-use crate::cli::{BenchForward, BenchRoutes, Exit, error_line};
+use crate::cli::{BenchForward, BenchRoutes, BenchRules, Exit, error_line};
 
 /// Length of one measurement; rounds alternate generator and forwarding.
 const SLICE: Duration = Duration::from_millis(100);
@@ -59,6 +60,28 @@ pub fn routes(args: &BenchRoutes) -> ExitCode {
         );
     }
     if report.lost == 0 { Exit::Ok.into() } else { Exit::Failed.into() }
+}
+
+/// `skiff bench rules`.
+pub fn rules(args: &BenchRules) -> ExitCode {
+    let rows = match rules::run(args.rounds, args.cpu) {
+        Ok(rows) => rows,
+        Err(error) => {
+            eprint!("{}", error_line("bench rules", format!("{error:#}")));
+            return Exit::Failed.into();
+        }
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&rows).unwrap_or_default());
+        return Exit::Ok.into();
+    }
+    for row in rows {
+        println!(
+            "{:<24} {:>7.1} cycles/packet beyond none (best rounds {:.1}); compiled in {:.1} ms",
+            row.rules, row.median, row.best, row.compile_ms
+        );
+    }
+    Exit::Ok.into()
 }
 
 fn every_case(args: &BenchForward) -> ExitCode {

@@ -8,6 +8,7 @@ mod commands;
 mod neighbours;
 mod picture;
 mod routes;
+mod ruleset;
 mod settings;
 
 use std::collections::{BTreeMap, HashMap};
@@ -103,6 +104,8 @@ pub struct Router {
     gateways: HashMap<(IfIndex, u32), (NeighId, u32)>,
     /// Functions at the hooks.
     hooks: Hooks,
+    /// The rule tables.
+    rules: ruleset::Rules,
     sysctl: Sysctl,
     conf: BTreeMap<IfIndex, DeviceConf>,
     /// Devices whose addresses are announced when they come up.
@@ -154,6 +157,7 @@ impl Router {
             neigh: parts.neigh,
             gateways: HashMap::new(),
             hooks: Hooks::default(),
+            rules: ruleset::Rules::default(),
             sysctl: Sysctl::default(),
             conf: BTreeMap::new(),
             notify: BTreeMap::new(),
@@ -171,6 +175,7 @@ impl Router {
     /// Brings the data plane to where the model already is.
     pub fn carry_out(&mut self, effects: Effects) {
         if !effects.devices.is_empty() {
+            self.recompile_rules();
             self.publish();
             if !effects.fib.is_empty() {
                 // An lcore that is still in a burst with the old snapshot must not meet the new routes.
@@ -198,7 +203,7 @@ impl Router {
         self.generation += 1;
         let devices: Vec<NetDevice> = self.rtnl.links().map(|link| self.net_device(link)).collect();
         let snapshot = Snapshot::new(self.generation, devices, self.sysctl, self.stage_timing)
-            .with_hooks(self.hooks.clone());
+            .with_hooks(self.rules.with_tables(&self.hooks));
         let old = self.shared.publish(snapshot);
         self.retired.defer(&self.shared.qsbr, old);
         self.reclaim();

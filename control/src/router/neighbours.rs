@@ -39,7 +39,8 @@ impl Router {
         self.act(actions);
         self.turn_epoch();
         self.reclaim();
-        (self.neigh.next_deadline(), served == MESSAGES_A_TURN)
+        let lines = self.print_log();
+        (self.neigh.next_deadline(), lines || served == MESSAGES_A_TURN)
     }
 
     fn resolve(&mut self, dev: IfIndex, addr: u32, skb: Skb, now: Instant, actions: &mut Vec<Action<Skb>>) {

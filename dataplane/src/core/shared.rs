@@ -24,6 +24,7 @@ use crate::ipv4::redirect_limit::RedirectLimiter;
 use crate::neigh::arp_rcv::Learn;
 use crate::neigh::table::{NeighId, NeighTable};
 use crate::net::IfIndex;
+use crate::netfilter::nf_log::{LogMessage, NfLog};
 use crate::netfilter::queue::{NfQueue, Queued, Reinject};
 use crate::skb::Skb;
 
@@ -147,6 +148,7 @@ pub struct Shared {
     run: AtomicU8,
     control_queue_failures: AtomicU64,
     nf_queues: ArcSwap<BTreeMap<u16, Arc<NfQueue>>>,
+    nf_log: NfLog,
     nf_queued: ArrayQueue<Queued>,
     nf_asleep: AtomicBool,
     nf_wake: OnceLock<Wake>,
@@ -196,6 +198,7 @@ impl Shared {
             nf_queued: ArrayQueue::new(TO_LISTENERS),
             nf_asleep: AtomicBool::new(false),
             nf_wake: OnceLock::new(),
+            nf_log: NfLog::default(),
         }
     }
 
@@ -260,14 +263,30 @@ impl Shared {
         if result.is_err() {
             self.control_queue_failures.fetch_add(1, Ordering::Relaxed);
         }
-        // One unpark per sleep of the control thread, however many messages come: the flag is cleared by the first.
+        self.wake_control();
+        result
+    }
+
+    /// One unpark per sleep of the control thread, however many messages come: the flag is cleared by the first.
+    fn wake_control(&self) {
         if self.control_asleep.load(Ordering::SeqCst)
             && self.control_asleep.swap(false, Ordering::SeqCst)
             && let Some(thread) = self.control.get()
         {
             thread.unpark();
         }
-        result
+    }
+
+    /// Hands a report about a packet to the control thread, which prints it. A full queue loses it.
+    pub fn send_log(&self, message: LogMessage) {
+        if self.nf_log.push(message) {
+            self.wake_control();
+        }
+    }
+
+    /// Reports about packets that wait to be printed.
+    pub fn nf_log(&self) -> &NfLog {
+        &self.nf_log
     }
 
     /// The next message for the control thread.
@@ -284,7 +303,7 @@ impl Shared {
     pub fn park_control(&self, timeout: std::time::Duration) {
         self.control_asleep.store(true, Ordering::SeqCst);
         // A message pushed before the flag was up did not wake us: look once more.
-        if self.to_control.is_empty() {
+        if self.to_control.is_empty() && self.nf_log.is_empty() {
             std::thread::park_timeout(timeout);
         }
         self.control_asleep.store(false, Ordering::SeqCst);

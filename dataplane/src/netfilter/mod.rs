@@ -3,4 +3,5 @@
 pub mod hooks;
 pub mod ip_tables;
 pub mod mangle;
+pub mod nf_log;
 pub mod queue;

@@ -38,6 +38,8 @@ pub mod flags {
     /// Put together from fragments: never of the plain shape, so that the stages look at
     /// [`SkbFields::frag_max_size`](super::SkbFields::frag_max_size).
     pub const REASSEMBLED: u8 = 1 << 7;
+    /// A rule marked it: the rules it meets are reported.
+    pub const NF_TRACE: u8 = 1 << 6;
 }
 
 /// The hot per-packet fields. 28 bytes: what the mbuf's dynamic-field area has room for beside a driver's timestamp.

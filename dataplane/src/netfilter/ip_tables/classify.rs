@@ -1,0 +1,499 @@
+//! Which rules of a chain can match a packet at all: bit vectors (Lakshman and Stiliadis, SIGCOMM 1998).
+//!
+//! A chain is cut into chunks of up to [`CHUNK`] rules. In a chunk every field that a rule looks at, a *dimension*,
+//! divides its values into classes, and each class has a row of bits: which rules accept it. The rows of a packet's
+//! classes, one a dimension, are combined; what is left are the candidates, in the order of the rules. A summary with
+//! one bit for every word of a row skips the words that are empty.
+//!
+//! A row may say yes too often (for what no dimension holds), never no where the rule could match or stop the packet.
+
+use std::collections::HashMap;
+
+/// Rules in a chunk: so many that a summary of 16 bits covers its words.
+pub(super) const CHUNK: usize = 1024;
+/// Dimensions there are.
+pub(super) const DIMS: usize = 7;
+/// A value that is another node of a tree, not a class.
+const NODE: u16 = 0x8000;
+/// Below this many rules the chunk asks every one of them.
+const FEW: usize = 3;
+
+/// What is looked at of every packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Key {
+    pub src: u32,
+    pub dst: u32,
+    /// Length from the IP header on.
+    pub len: u32,
+    pub sport: u16,
+    pub dport: u16,
+    /// The protocol, and bit 8 for second and later fragments.
+    pub proto: u16,
+    pub iif: u8,
+    pub oif: u8,
+    /// The ports are those of a whole TCP or UDP header.
+    pub ports: bool,
+}
+
+impl Key {
+    /// Offset of the fragment is not 0.
+    #[inline]
+    pub fn later_fragment(&self) -> bool {
+        self.proto & 0x100 != 0
+    }
+
+    #[inline]
+    pub fn protocol(&self) -> u8 {
+        self.proto as u8
+    }
+}
+
+/// A field of [`Key`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Field {
+    Src,
+    Dst,
+    Proto,
+    Sport,
+    Dport,
+    Iif,
+    Oif,
+}
+
+impl Field {
+    pub const ALL: [Field; DIMS] =
+        [Field::Src, Field::Dst, Field::Proto, Field::Sport, Field::Dport, Field::Iif, Field::Oif];
+
+    /// The largest value.
+    const fn last(self) -> u32 {
+        match self {
+            Field::Src | Field::Dst => u32::MAX,
+            Field::Sport | Field::Dport => 0xffff,
+            Field::Proto => 0x1ff,
+            Field::Iif | Field::Oif => 0xff,
+        }
+    }
+
+    const fn is_port(self) -> bool {
+        matches!(self, Field::Sport | Field::Dport)
+    }
+
+    #[inline]
+    fn of(self, key: &Key) -> u32 {
+        match self {
+            Field::Src => key.src,
+            Field::Dst => key.dst,
+            Field::Proto => u32::from(key.proto),
+            Field::Sport => u32::from(key.sport),
+            Field::Dport => u32::from(key.dport),
+            Field::Iif => u32::from(key.iif),
+            Field::Oif => u32::from(key.oif),
+        }
+    }
+}
+
+/// Values of a field that a rule accepts: disjoint inclusive ranges in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Accepts(Vec<(u32, u32)>);
+
+impl Accepts {
+    /// One range.
+    pub fn range(min: u32, max: u32) -> Accepts {
+        Accepts(if min <= max { vec![(min, max)] } else { Vec::new() })
+    }
+
+    /// Ranges in any order, overlapping or not.
+    pub fn ranges(ranges: impl IntoIterator<Item = (u32, u32)>) -> Accepts {
+        let mut all: Vec<_> = ranges.into_iter().filter(|(min, max)| min <= max).collect();
+        all.sort_unstable();
+        let mut merged: Vec<(u32, u32)> = Vec::new();
+        for (min, max) in all {
+            match merged.last_mut() {
+                Some(last) if min <= last.1.saturating_add(1) => last.1 = last.1.max(max),
+                _ => merged.push((min, max)),
+            }
+        }
+        Accepts(merged)
+    }
+
+    /// What is not in it, up to the last value of `field`.
+    pub fn invert(self, field: Field) -> Accepts {
+        let mut gaps = Vec::new();
+        let mut next = Some(0u32);
+        for (min, max) in self.0 {
+            if let Some(from) = next
+                && from < min
+            {
+                gaps.push((from, min - 1));
+            }
+            next = max.checked_add(1);
+        }
+        if let Some(from) = next
+            && from <= field.last()
+        {
+            gaps.push((from, field.last()));
+        }
+        Accepts(gaps)
+    }
+
+    /// The same, if `invert`.
+    pub fn inverted_if(self, invert: bool, field: Field) -> Accepts {
+        if invert { self.invert(field) } else { self }
+    }
+
+    /// What both accept.
+    pub fn and(self, other: &Accepts) -> Accepts {
+        let both = self.0.iter().flat_map(|a| {
+            other.0.iter().map(|b| (a.0.max(b.0), a.1.min(b.1))).filter(|(min, max)| min <= max)
+        });
+        Accepts(both.collect())
+    }
+}
+
+/// What a rule accepts in each field; `None` is everything.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter([Option<Accepts>; DIMS]);
+
+impl Filter {
+    /// Also demands this of `field`.
+    pub fn demand(&mut self, field: Field, accepts: Accepts) {
+        let place = &mut self.0[field as usize];
+        *place = Some(match place.take() {
+            Some(old) => old.and(&accepts),
+            None => accepts,
+        });
+    }
+
+    /// Looks at ports.
+    pub fn has_ports(&self) -> bool {
+        Field::ALL.iter().any(|f| f.is_port() && self.0[*f as usize].is_some())
+    }
+}
+
+/// A chunk of rules.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    /// Words of a row.
+    words: usize,
+    /// All rules, where no dimension tells them apart.
+    all: Box<[u64]>,
+    dims: Box<[Dim]>,
+}
+
+impl Chunk {
+    /// The chunk of these rules, at most [`CHUNK`].
+    pub fn new(filters: &[Filter]) -> Chunk {
+        let words = filters.len().div_ceil(64).max(1);
+        let all = (0..words)
+            .map(|w| u64::MAX.checked_shr((64 * (w + 1)).saturating_sub(filters.len()) as u32).unwrap_or(0))
+            .collect();
+        let fields = Field::ALL.iter().filter(|f| filters.iter().any(|r| r.0[**f as usize].is_some()));
+        let dims = if filters.len() < FEW {
+            Box::default()
+        } else {
+            fields.map(|&field| Dim::new(field, filters, words)).collect()
+        };
+        Chunk { words, all, dims }
+    }
+
+    /// Asks every rule.
+    pub fn is_linear(&self) -> bool {
+        self.dims.is_empty()
+    }
+
+    /// Begins to go through the candidates of a packet.
+    #[inline]
+    pub fn scan(&self, key: &Key) -> Scan {
+        let mut scan = Scan::default();
+        for (class, dim) in scan.classes.iter_mut().zip(&*self.dims) {
+            *class = dim.class(key);
+        }
+        self.begin(&mut scan);
+        scan
+    }
+
+    /// The same for a burst, one dimension after the other: the loads of a pass do not wait for each other.
+    #[inline]
+    pub fn scan_burst(&self, keys: &[Key], scans: &mut [Scan]) {
+        for (d, dim) in self.dims.iter().enumerate().take(DIMS) {
+            match dim.field {
+                Field::Src => dim.classes(keys, scans, d, |k| k.src),
+                Field::Dst => dim.classes(keys, scans, d, |k| k.dst),
+                _ => {
+                    for (key, scan) in keys.iter().zip(scans.iter_mut()) {
+                        scan.classes[d] = dim.class(key);
+                    }
+                }
+            }
+        }
+        for scan in scans.iter_mut() {
+            self.begin(scan);
+        }
+    }
+
+    #[inline]
+    fn begin(&self, scan: &mut Scan) {
+        if self.words == 1 {
+            scan.word = self.word(&scan.classes, 0);
+            return;
+        }
+        let mut summary = u16::MAX >> (16 - self.words.min(16));
+        for (dim, &class) in self.dims.iter().zip(&scan.classes) {
+            summary &= dim.summaries.get(usize::from(class)).copied().unwrap_or(0);
+        }
+        scan.summary = summary;
+    }
+
+    /// The next candidate.
+    #[inline]
+    pub fn next(&self, scan: &mut Scan) -> Option<usize> {
+        while scan.word == 0 {
+            if scan.summary == 0 {
+                return None;
+            }
+            scan.at = scan.summary.trailing_zeros() as u8;
+            scan.summary &= scan.summary - 1;
+            scan.word = self.word(&scan.classes, usize::from(scan.at));
+        }
+        let bit = scan.word.trailing_zeros() as usize;
+        scan.word &= scan.word - 1;
+        Some(usize::from(scan.at) * 64 + bit)
+    }
+
+    #[inline]
+    fn word(&self, classes: &[u16; DIMS], at: usize) -> u64 {
+        let mut word = self.all.get(at).copied().unwrap_or(0);
+        for (dim, &class) in self.dims.iter().zip(classes) {
+            word &= dim.rows.get(usize::from(class) * self.words + at).copied().unwrap_or(0);
+        }
+        word
+    }
+}
+
+/// How far a packet has come in a chunk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scan {
+    /// Candidates left in the current word.
+    word: u64,
+    classes: [u16; DIMS],
+    /// Words not yet looked at.
+    summary: u16,
+    /// The current word.
+    at: u8,
+}
+
+/// One field's classes.
+#[derive(Debug)]
+struct Dim {
+    field: Field,
+    /// The class of packets that have no value here.
+    unknown: u16,
+    /// Shift of the first node's index.
+    shift: u8,
+    nodes: Box<[[u16; 256]]>,
+    rows: Box<[u64]>,
+    summaries: Box<[u16]>,
+}
+
+impl Dim {
+    fn new(field: Field, filters: &[Filter], words: usize) -> Dim {
+        let (starts, mut rows) = partition(field, filters, words);
+        let mut unknown = 0;
+        if field.is_port() {
+            unknown = (rows.len() / words) as u16;
+            rows.extend(std::iter::repeat_n(u64::MAX, words));
+        }
+        let summaries = rows
+            .chunks(words)
+            .map(|row| row.iter().enumerate().fold(0, |s, (i, w)| s | u16::from(*w != 0) << (i & 15)))
+            .collect();
+        let shift: u8 = match field.last() {
+            0xff => 0,
+            0..=0xffff => 8,
+            _ => 24,
+        };
+        let mut tree = Tree { starts: &starts, nodes: Vec::new() };
+        tree.node(0, u32::from(shift));
+        Dim { field, unknown, shift, nodes: tree.nodes.into(), rows: rows.into(), summaries }
+    }
+
+    #[inline]
+    fn class(&self, key: &Key) -> u16 {
+        if self.field.is_port() && !key.ports {
+            return self.unknown;
+        }
+        self.lookup(self.field.of(key), u32::from(self.shift))
+    }
+
+    #[inline]
+    fn classes(&self, keys: &[Key], scans: &mut [Scan], d: usize, value: impl Fn(&Key) -> u32) {
+        for (key, scan) in keys.iter().zip(scans) {
+            scan.classes[d] = self.lookup(value(key), 24);
+        }
+    }
+
+    #[inline]
+    fn lookup(&self, value: u32, shift: u32) -> u16 {
+        let mut shift = shift;
+        let Some(root) = self.nodes.first() else { return 0 };
+        let mut entry = root[(value >> shift) as usize & 255];
+        while entry & NODE != 0 {
+            shift = shift.wrapping_sub(8) & 31;
+            let Some(node) = self.nodes.get(usize::from(entry & !NODE)) else { return 0 };
+            entry = node[(value >> shift) as usize & 255];
+        }
+        entry
+    }
+}
+
+/// Cuts the values of `field` where the answer of any rule changes. Gives the first value and the class of each piece,
+/// and the rows of the classes.
+fn partition(field: Field, filters: &[Filter], words: usize) -> (Vec<(u32, u16)>, Vec<u64>) {
+    let mut toggles: Vec<(u32, usize)> = Vec::new();
+    let mut row = vec![0u64; words];
+    for (rule, filter) in filters.iter().enumerate() {
+        match &filter.0[field as usize] {
+            None => row[rule / 64] |= 1 << (rule % 64),
+            Some(Accepts(ranges)) => {
+                for &(min, max) in ranges {
+                    toggles.push((min, rule));
+                    if max < field.last() {
+                        toggles.push((max + 1, rule));
+                    }
+                }
+            }
+        }
+    }
+    toggles.sort_unstable();
+    let mut classes: HashMap<Vec<u64>, u16> = HashMap::new();
+    let (mut starts, mut rows) = (Vec::new(), Vec::new());
+    let mut class_of = |row: &Vec<u64>| match classes.get(row) {
+        Some(&class) => class,
+        None => {
+            // Two edges a rule at most of a multiport list's 15 ranges: far fewer than NODE in a chunk.
+            let class = classes.len() as u16;
+            classes.insert(row.clone(), class);
+            rows.extend_from_slice(row);
+            class
+        }
+    };
+    let mut at = 0;
+    let mut toggles = toggles.into_iter().peekable();
+    loop {
+        while let Some((_, rule)) = toggles.next_if(|(start, _)| *start == at) {
+            row[rule / 64] ^= 1 << (rule % 64);
+        }
+        starts.push((at, class_of(&row)));
+        match toggles.peek() {
+            Some(&(start, _)) => at = start,
+            None => return (starts, rows),
+        }
+    }
+}
+
+/// A tree over 8 bits at a time being built from pieces.
+struct Tree<'a> {
+    starts: &'a [(u32, u16)],
+    nodes: Vec<[u16; 256]>,
+}
+
+impl Tree<'_> {
+    /// The node for the 256 << shift values from `first` on.
+    fn node(&mut self, first: u32, shift: u32) -> u16 {
+        let number = self.nodes.len();
+        self.nodes.push([0; 256]);
+        for i in 0..256u32 {
+            let low = first.wrapping_add(i << shift);
+            let high = low | ((1u64 << shift) - 1) as u32;
+            let piece = self.starts.partition_point(|(start, _)| *start <= low) - 1;
+            let whole = self.starts.get(piece + 1).is_none_or(|(start, _)| *start > high);
+            let entry = if whole { self.starts[piece].1 } else { NODE | self.node(low, shift - 8) };
+            self.nodes[number][i as usize] = entry;
+        }
+        number as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn accepts(filter: &Filter, key: &Key) -> bool {
+        Field::ALL.iter().all(|f| {
+            (f.is_port() && !key.ports)
+                || filter.0[*f as usize]
+                    .as_ref()
+                    .is_none_or(|a| a.0.iter().any(|(min, max)| (*min..=*max).contains(&f.of(key))))
+        })
+    }
+
+    fn filter() -> impl Strategy<Value = Filter> {
+        let range = |f: Field| {
+            (any::<u32>(), 0u32..40, any::<bool>()).prop_map(move |(start, len, invert)| {
+                // Few distinct values, so that keys hit them.
+                let start = (start % 16 * 0x1001_0101) & f.last();
+                Accepts::range(start, start.saturating_add(len).min(f.last())).inverted_if(invert, f)
+            })
+        };
+        Field::ALL.map(|f| prop::option::weighted(0.3, range(f))).prop_map(Filter)
+    }
+
+    fn key() -> impl Strategy<Value = Key> {
+        (any::<[u32; 7]>(), any::<bool>()).prop_map(|(v, ports)| {
+            let value = |f: Field| (v[f as usize] % 16 * 0x1001_0101 + v[f as usize] / 16 % 44) & f.last();
+            Key {
+                src: value(Field::Src),
+                dst: value(Field::Dst),
+                proto: value(Field::Proto) as u16,
+                sport: value(Field::Sport) as u16,
+                dport: value(Field::Dport) as u16,
+                iif: value(Field::Iif) as u8,
+                oif: value(Field::Oif) as u8,
+                ports,
+                len: 0,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn candidates_are_the_rules_that_accept(
+            filters in prop::collection::vec(filter(), 1..200), keys in prop::collection::vec(key(), 1..32)
+        ) {
+            let chunk = Chunk::new(&filters);
+            let mut scans = vec![Scan::default(); keys.len()];
+            chunk.scan_burst(&keys, &mut scans);
+            for (key, mut scan) in keys.iter().zip(scans) {
+                let found: Vec<usize> = std::iter::from_fn(|| chunk.next(&mut scan)).collect();
+                let want: Vec<usize> = (0..filters.len())
+                    .filter(|&i| chunk.is_linear() || accepts(&filters[i], key))
+                    .collect();
+                prop_assert_eq!(&found, &want);
+                let mut one = chunk.scan(key);
+                prop_assert_eq!(std::iter::from_fn(|| chunk.next(&mut one)).collect::<Vec<_>>(), want);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_chunk_of_hosts_finds_each() {
+        let filters: Vec<Filter> = (0..CHUNK as u32)
+            .map(|i| {
+                let mut filter = Filter::default();
+                filter.demand(
+                    Field::Src,
+                    Accepts::range(i.wrapping_mul(0x9e37_79b9), i.wrapping_mul(0x9e37_79b9)),
+                );
+                filter
+            })
+            .collect();
+        let chunk = Chunk::new(&filters);
+        for i in 0..CHUNK as u32 {
+            let mut scan = chunk.scan(&Key { src: i.wrapping_mul(0x9e37_79b9), ..Key::default() });
+            assert_eq!(chunk.next(&mut scan), Some(i as usize));
+            assert_eq!(chunk.next(&mut scan), None);
+        }
+    }
+}

@@ -1,0 +1,682 @@
+//! From rules as data to the programs lcores run: names become numbers, chains are checked, classifiers are built.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use super::classify::{Accepts, CHUNK, Chunk, Field, Filter};
+use super::hashlimit::Hashlimit;
+use super::limit::Limit;
+use super::matches::Matcher;
+use super::program::*;
+use super::rule::{self, *};
+use super::sets::SetLookup;
+use super::table_text;
+use super::target::Extension;
+use super::tcpmss::Mss;
+use crate::net::IfIndex;
+use crate::netfilter::hooks::{Hook, HookEntry, priority};
+use crate::netfilter::nf_log::{LogSpec, log_flags};
+use crate::skb::ipv4::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
+
+/// What rules refer to.
+#[derive(Clone, Copy, Debug)]
+pub struct CompileEnv<'a> {
+    /// The devices there are. A rule about another one matches no packet (or every one, if negated); compile again when
+    /// a device comes, goes or is renamed.
+    pub devices: &'a [(IfIndex, &'a str)],
+    /// Worker lcores, each of which counts for itself.
+    pub lcores: usize,
+    /// The lcores' clock, milliseconds: when buckets begin.
+    pub now_millis: u64,
+    /// The rules in force, whose unchanged matches hand on what they remember.
+    pub previous: Option<&'a Compiled>,
+}
+
+/// Why a rule set cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{table}: {chain}{}: {problem}", rule_text(.rule))]
+pub struct CompileError {
+    /// Name of the table.
+    pub table: &'static str,
+    /// The chain.
+    pub chain: String,
+    /// The rule in it, from 1, if it is about one.
+    pub rule: Option<usize>,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+fn rule_text(rule: &Option<usize>) -> String {
+    rule.map_or_else(String::new, |n| format!(" rule {n}"))
+}
+
+/// What is wrong with a rule set, by the kernel's reasons.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// ENOENT
+    #[error("no chain \"{0}\"")]
+    NoChain(String),
+    /// ENOENT
+    #[error("no set \"{0}\"")]
+    NoSet(String),
+    /// EEXIST
+    #[error("there are two of that name")]
+    Twice,
+    /// EINVAL: a jump to a built-in chain, a policy where there can be none.
+    #[error("{0}")]
+    Chain(&'static str),
+    /// ELOOP
+    #[error("chains call each other in a circle")]
+    Loop,
+    /// More nested calls than the engine takes.
+    #[error("calls of chains nest deeper than {MAX_DEPTH}")]
+    TooDeep,
+    /// EINVAL
+    #[error("{0} needs -p {1}")]
+    Protocol(&'static str, &'static str),
+    /// EINVAL
+    #[error("{what} is valid only in {place}")]
+    Place {
+        /// The target or match.
+        what: &'static str,
+        /// Where it may stand.
+        place: &'static str,
+    },
+    /// ERANGE
+    #[error("{0}: rate or burst out of range")]
+    Range(&'static str),
+}
+
+/// A rule set ready to run.
+#[derive(Debug)]
+pub struct Compiled {
+    programs: Vec<Arc<Program>>,
+    states: BTreeMap<StateKey, (Match, State)>,
+    hashlimits: BTreeMap<String, (HashlimitMatch, Arc<Hashlimit>)>,
+}
+
+/// Table, chain, rule and match that remembers something.
+type StateKey = (TableName, String, usize, usize);
+
+#[derive(Clone, Debug)]
+enum State {
+    Limit(Arc<Limit>),
+    Nth(Arc<AtomicU32>),
+}
+
+impl Compiled {
+    /// What to register at which hook. A table that was loaded has its function at all its hooks, since its policies
+    /// count.
+    pub fn hooks(&self) -> Vec<(Hook, HookEntry)> {
+        let mut entries = Vec::new();
+        for program in &self.programs {
+            let priority = match program.name {
+                TableName::Raw => priority::RAW,
+                TableName::Mangle => priority::MANGLE,
+                TableName::Filter => priority::FILTER,
+            };
+            for &(hook, name) in builtins(program.name) {
+                if let Some(chain) = program.chains.iter().position(|c| &*c.name == name) {
+                    let function = Arc::new(TableHook { program: Arc::clone(program), chain: chain as u32 });
+                    entries.push((hook, HookEntry { priority, dev: None, function }));
+                }
+            }
+        }
+        entries
+    }
+
+    /// Counters of all rules and policies, in the order of the rule set: for each chain of each table first its policy's,
+    /// then its rules'.
+    pub fn counters(&self) -> Vec<RuleCounters> {
+        self.places().map(|(program, at)| program.counts.read(at)).collect()
+    }
+
+    /// Adds to counters in the same order: what was counted elsewhere. Missing ones are left as they are.
+    pub fn add_counters(&self, more: &[RuleCounters]) {
+        self.places().zip(more).for_each(|((program, at), more)| program.counts.add(at, *more));
+    }
+
+    /// Writes the counters into the rule set this was compiled from.
+    pub fn read_into(&self, ruleset: &mut Ruleset) {
+        counters_of(ruleset).zip(self.counters()).for_each(|(place, live)| *place = live);
+    }
+
+    fn places(&self) -> impl Iterator<Item = (&Arc<Program>, usize)> {
+        self.programs.iter().flat_map(|program| {
+            program
+                .chains
+                .iter()
+                .enumerate()
+                .flat_map(move |(i, chain)| {
+                    let policy = program.rules.len() + i;
+                    std::iter::once(policy).chain(chain.rules.start as usize..chain.rules.end as usize)
+                })
+                .map(move |at| (program, at))
+        })
+    }
+}
+
+/// The counters of a rule set, in the order of [`Compiled::counters`].
+pub fn counters_of(ruleset: &mut Ruleset) -> impl Iterator<Item = &mut RuleCounters> {
+    ruleset.tables.iter_mut().flat_map(|t| &mut t.chains).flat_map(|chain| {
+        std::iter::once(&mut chain.counters).chain(chain.rules.iter_mut().map(|r| &mut r.counters))
+    })
+}
+
+/// The built-in chains of a table.
+const fn builtins(table: TableName) -> &'static [(Hook, &'static str)] {
+    match table {
+        TableName::Filter => {
+            &[(Hook::LocalIn, "INPUT"), (Hook::Forward, "FORWARD"), (Hook::LocalOut, "OUTPUT")]
+        }
+        TableName::Mangle => &[
+            (Hook::PreRouting, "PREROUTING"),
+            (Hook::LocalIn, "INPUT"),
+            (Hook::Forward, "FORWARD"),
+            (Hook::LocalOut, "OUTPUT"),
+            (Hook::PostRouting, "POSTROUTING"),
+        ],
+        TableName::Raw => &[(Hook::PreRouting, "PREROUTING"), (Hook::LocalOut, "OUTPUT")],
+    }
+}
+
+/// Compiles a rule set. The counters in it are where counting begins.
+///
+/// # Errors
+/// The first thing the kernel would not take either.
+pub fn compile(ruleset: &Ruleset, env: &CompileEnv<'_>) -> Result<Compiled, CompileError> {
+    let traced = ruleset
+        .tables
+        .iter()
+        .flat_map(|t| &t.chains)
+        .flat_map(|c| &c.rules)
+        .any(|r| r.target == Target::Trace);
+    let mut compiled =
+        Compiled { programs: Vec::new(), states: BTreeMap::new(), hashlimits: BTreeMap::new() };
+    let mut shared = SharedParts { ruleset, env, sets: HashMap::new() };
+    for (i, table) in ruleset.tables.iter().enumerate() {
+        if ruleset.tables.iter().take(i).any(|t| t.name == table.name) {
+            return Err(error(table, "", None, Problem::Twice));
+        }
+        let program = TableCompiler::new(table, &mut shared, &mut compiled)?.program(traced)?;
+        compiled.programs.push(Arc::new(program));
+    }
+    Ok(compiled)
+}
+
+/// What the tables of a rule set share.
+struct SharedParts<'a> {
+    ruleset: &'a Ruleset,
+    env: &'a CompileEnv<'a>,
+    sets: HashMap<&'a str, Arc<SetLookup>>,
+}
+
+fn error(table: &Table, chain: &str, rule: Option<usize>, problem: Problem) -> CompileError {
+    CompileError {
+        table: table_text(table.name),
+        chain: chain.to_owned(),
+        rule: rule.map(|n| n + 1),
+        problem,
+    }
+}
+
+struct TableCompiler<'a, 'b> {
+    table: &'a Table,
+    shared: &'b mut SharedParts<'a>,
+    compiled: &'b mut Compiled,
+    numbers: HashMap<&'a str, u32>,
+    /// The hooks each chain is reached from, a bit for each.
+    hooks: Vec<u32>,
+}
+
+impl<'a, 'b> TableCompiler<'a, 'b> {
+    fn new(
+        table: &'a Table,
+        shared: &'b mut SharedParts<'a>,
+        compiled: &'b mut Compiled,
+    ) -> Result<Self, CompileError> {
+        let mut numbers = HashMap::new();
+        for (i, chain) in table.chains.iter().enumerate() {
+            let built_in = builtins(table.name).iter().any(|(_, name)| *name == chain.name);
+            if built_in != chain.policy.is_some() {
+                let problem = Problem::Chain("built-in chains have a policy, and no other chain has");
+                return Err(error(table, &chain.name, None, problem));
+            }
+            if numbers.insert(chain.name.as_str(), i as u32).is_some() {
+                return Err(error(table, &chain.name, None, Problem::Twice));
+            }
+        }
+        let hooks = vec![0; table.chains.len()];
+        let mut compiler = TableCompiler { table, shared, compiled, numbers, hooks };
+        compiler.follow_calls()?;
+        Ok(compiler)
+    }
+
+    fn program(mut self, traced: bool) -> Result<Program, CompileError> {
+        let (mut chains, mut rules, mut chunks) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut initial, mut policies) = (Vec::new(), Vec::new());
+        let mut with_ports = false;
+        for (number, chain) in self.table.chains.iter().enumerate() {
+            let (first_rule, first_chunk) = (rules.len() as u32, chunks.len() as u32);
+            let mut filters = Vec::new();
+            for (i, rule) in chain.rules.iter().enumerate() {
+                let (compiled, filter) = self
+                    .rule(chain, i, rule, self.hooks[number])
+                    .map_err(|problem| error(self.table, &chain.name, Some(i), problem))?;
+                with_ports |= compiled.exact == Exact::WithPorts || filter.has_ports();
+                rules.push(compiled);
+                filters.push(filter);
+                initial.push(rule.counters);
+            }
+            for (i, part) in filters.chunks(CHUNK).enumerate() {
+                let (bits, first) = (Chunk::new(part), first_rule + (i * CHUNK) as u32);
+                if bits.is_linear() {
+                    // Candidates of such a chunk have proved nothing, unless there was nothing to prove.
+                    let these = rules.iter_mut().skip(first as usize).take(part.len());
+                    these.filter(|r| !r.asks_nothing()).for_each(|r| r.exact = Exact::Never);
+                }
+                chunks.push(ChunkAt { bits, first });
+            }
+            policies.push(chain.counters);
+            chains.push(super::program::Chain {
+                name: chain.name.as_str().into(),
+                policy: chain.policy,
+                rules: first_rule..rules.len() as u32,
+                chunks: first_chunk..chunks.len() as u32,
+            });
+        }
+        initial.extend(policies);
+        Ok(Program {
+            name: self.table.name,
+            chains: chains.into(),
+            rules: rules.into(),
+            chunks: chunks.into(),
+            with_ports,
+            traced,
+            counts: Counts::new(self.shared.env.lcores, &initial),
+        })
+    }
+
+    /// Follows all calls from the built-in chains: to known chains, in no circle, not too deep. Notes the hooks that reach
+    /// each chain.
+    fn follow_calls(&mut self) -> Result<(), CompileError> {
+        let mut calls: Vec<Vec<u32>> = Vec::new();
+        for chain in &self.table.chains {
+            let mut called = Vec::new();
+            for (i, rule) in chain.rules.iter().enumerate() {
+                let Target::Jump { chain: name, .. } = &rule.target else { continue };
+                let problem = match self.numbers.get(name.as_str()) {
+                    None => Problem::NoChain(name.clone()),
+                    Some(&to) if self.table.chains[to as usize].policy.is_some() => {
+                        Problem::Chain("built-in chains cannot be called")
+                    }
+                    Some(&to) => {
+                        called.push(to);
+                        continue;
+                    }
+                };
+                return Err(error(self.table, &chain.name, Some(i), problem));
+            }
+            called.sort_unstable();
+            called.dedup();
+            calls.push(called);
+        }
+        let order = self.in_call_order(&calls)?;
+        for &(hook, name) in builtins(self.table.name) {
+            if let Some(&chain) = self.numbers.get(name) {
+                self.hooks[chain as usize] |= 1 << hook as u32;
+            }
+        }
+        let mut depth = vec![0usize; calls.len()];
+        for &chain in &order {
+            let chain = chain as usize;
+            for &to in &calls[chain] {
+                self.hooks[to as usize] |= self.hooks[chain];
+                depth[to as usize] = depth[to as usize].max(depth[chain] + 1);
+                if depth[to as usize] > MAX_DEPTH {
+                    return Err(error(self.table, &self.table.chains[chain].name, None, Problem::TooDeep));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The chains so that callers stand before those they call.
+    fn in_call_order(&self, calls: &[Vec<u32>]) -> Result<Vec<u32>, CompileError> {
+        let mut callers = vec![0usize; calls.len()];
+        calls.iter().flatten().for_each(|&to| callers[to as usize] += 1);
+        let mut order: Vec<u32> = (0..calls.len() as u32).filter(|&c| callers[c as usize] == 0).collect();
+        let mut at = 0;
+        while let Some(&chain) = order.get(at) {
+            at += 1;
+            for &to in &calls[chain as usize] {
+                callers[to as usize] -= 1;
+                if callers[to as usize] == 0 {
+                    order.push(to);
+                }
+            }
+        }
+        match callers.iter().position(|&n| n > 0) {
+            Some(stuck) => Err(error(self.table, &self.table.chains[stuck].name, None, Problem::Loop)),
+            None => Ok(order),
+        }
+    }
+
+    fn rule(
+        &mut self,
+        chain: &rule::Chain,
+        number: usize,
+        rule: &rule::Rule,
+        hooks: u32,
+    ) -> Result<(super::program::Rule, Filter), Problem> {
+        check_protocol(rule)?;
+        check_place(self.table.name, hooks, rule)?;
+        let action = self.action(rule)?;
+        let iif = rule.ip.iniface.as_ref().map(|i| self.devices(i));
+        let oif = rule.ip.outiface.as_ref().map(|i| self.devices(i));
+        let (filter, exact) = filter_of(rule, &iif, &oif);
+        let mut matches = Vec::new();
+        for (i, m) in rule.matches.iter().enumerate() {
+            if !matches!(m, Match::Comment(_)) {
+                matches.push(self.matcher((self.table.name, chain.name.clone(), number, i), m)?);
+            }
+        }
+        let ip = IpMatch { iniface: None, outiface: None, ..rule.ip.clone() };
+        let verdict = matches!(action, Action::Accept | Action::Drop | Action::Return);
+        let unconditional = verdict && rule.ip == IpMatch::default() && rule.matches.is_empty();
+        let matches = matches.into();
+        Ok((super::program::Rule { exact, action, unconditional, ip, iif, oif, matches }, filter))
+    }
+
+    /// The numbers of the devices an interface match is about, 0 standing for none.
+    fn devices(&self, m: &IfaceMatch) -> DevSet {
+        let matches = |name: &str| match m.wildcard {
+            true => name.starts_with(&m.name),
+            false => name == m.name,
+        };
+        let mut names = [""; 256];
+        for (dev, name) in self.shared.env.devices {
+            if let Some(place) = names.get_mut(dev.index()) {
+                *place = name;
+            }
+        }
+        let mut set = DevSet::default();
+        for (dev, name) in names.iter().enumerate() {
+            if matches(name) ^ m.invert {
+                set.insert(dev as u8);
+            }
+        }
+        set
+    }
+
+    fn matcher(&mut self, key: StateKey, m: &Match) -> Result<Matcher, Problem> {
+        let kept = self.shared.env.previous.and_then(|p| p.states.get(&key)).filter(|(old, _)| old == m);
+        let kept = kept.map(|(_, state)| state.clone());
+        Ok(match m {
+            Match::Limit(spec) => {
+                let limit = match kept {
+                    Some(State::Limit(limit)) => limit,
+                    _ => {
+                        Arc::new(Limit::new(spec, self.shared.env.now_millis).ok_or(Problem::Range("limit"))?)
+                    }
+                };
+                self.compiled.states.insert(key, (m.clone(), State::Limit(Arc::clone(&limit))));
+                Matcher::Limit(limit)
+            }
+            Match::Statistic(Inv { value: StatisticMatch::Nth { every, packet }, invert }) => {
+                let last = every.saturating_sub(1);
+                if *packet > last {
+                    return Err(Problem::Range("statistic"));
+                }
+                let count = match kept {
+                    Some(State::Nth(count)) => count,
+                    _ => Arc::new(AtomicU32::new(last - packet)),
+                };
+                self.compiled.states.insert(key, (m.clone(), State::Nth(Arc::clone(&count))));
+                Matcher::Nth { every: *every, invert: *invert, count }
+            }
+            Match::Hashlimit(spec) => Matcher::Hashlimit { above: spec.above, table: self.hashlimit(spec)? },
+            Match::Set(spec) => Matcher::Set(spec.clone(), self.set(&spec.name)?),
+            plain => Matcher::Plain(plain.clone()),
+        })
+    }
+
+    /// The table of that name: one a rule set, and the one in force if it is of the same kind.
+    fn hashlimit(&mut self, spec: &HashlimitMatch) -> Result<Arc<Hashlimit>, Problem> {
+        if let Some((_, table)) = self.compiled.hashlimits.get(&spec.name) {
+            return Ok(Arc::clone(table));
+        }
+        let spec = HashlimitMatch { above: false, ..spec.clone() };
+        let old = self.shared.env.previous.and_then(|p| p.hashlimits.get(&spec.name));
+        let table = match old.filter(|(old, _)| *old == spec) {
+            Some((_, table)) => Arc::clone(table),
+            None => Arc::new(Hashlimit::new(&spec).ok_or(Problem::Range("hashlimit"))?),
+        };
+        self.compiled.hashlimits.insert(spec.name.clone(), (spec, Arc::clone(&table)));
+        Ok(table)
+    }
+
+    fn set(&mut self, name: &str) -> Result<Arc<SetLookup>, Problem> {
+        let ruleset = self.shared.ruleset;
+        let set =
+            ruleset.sets.iter().find(|s| s.name == name).ok_or_else(|| Problem::NoSet(name.to_owned()))?;
+        Ok(Arc::clone(self.shared.sets.entry(&set.name).or_insert_with(|| Arc::new(SetLookup::new(set)))))
+    }
+
+    fn action(&self, rule: &rule::Rule) -> Result<Action, Problem> {
+        let extension = match &rule.target {
+            Target::None => return Ok(Action::Next),
+            Target::Accept => return Ok(Action::Accept),
+            Target::Drop => return Ok(Action::Drop),
+            Target::Return => return Ok(Action::Return),
+            Target::Jump { chain, goto } => {
+                let number =
+                    self.numbers.get(chain.as_str()).ok_or_else(|| Problem::NoChain(chain.clone()))?;
+                return Ok(Action::Jump { chain: *number, goto: *goto });
+            }
+            Target::Reject(with) => Extension::Reject(*with),
+            Target::Log(log) => {
+                let spec =
+                    LogSpec { prefix: log.prefix.clone(), level: log.level, flags: log.flags, group: None };
+                Extension::Log(Arc::new(spec))
+            }
+            Target::Nflog(log) => Extension::Log(Arc::new(LogSpec {
+                prefix: log.prefix.clone(),
+                level: 5,
+                flags: log_flags::ALL,
+                group: Some(log.group),
+            })),
+            Target::Nfqueue(queue) => Extension::Nfqueue(*queue),
+            Target::Mark(m) => Extension::Mark { value: m.value, mask: m.mask },
+            Target::Classify(class) => Extension::Classify(*class),
+            Target::Dscp(dscp) => Extension::Tos(Masked8 { value: dscp << 2, mask: 0xfc }),
+            Target::Tos(tos) => Extension::Tos(*tos),
+            Target::Ttl(ttl) => Extension::Ttl(*ttl),
+            Target::Tcpmss(TcpmssTarget::Set(mss)) => Extension::Tcpmss(Mss::Set(*mss)),
+            Target::Tcpmss(TcpmssTarget::ClampToPmtu) => Extension::Tcpmss(Mss::Pmtu),
+            Target::Ecn(ecn) => Extension::Ecn(*ecn),
+            Target::Trace => Extension::Trace,
+        };
+        Ok(Action::Extension(Box::new(extension)))
+    }
+}
+
+impl super::program::Rule {
+    /// Matches every packet.
+    fn asks_nothing(&self) -> bool {
+        self.ip == IpMatch::default() && self.iif.is_none() && self.oif.is_none() && self.matches.is_empty()
+    }
+}
+
+/// What the classifier can hold against a packet, and whether that is all the rule asks.
+///
+/// Once a match remembers something or may drop the packet, the ones behind it are not held against it: whether the
+/// first is asked must not depend on them.
+fn filter_of(rule: &rule::Rule, iif: &Option<DevSet>, oif: &Option<DevSet>) -> (Filter, Exact) {
+    let mut filter = Filter::default();
+    let (mut exact, mut open) = (Exact::Always, true);
+    for (field, m) in [(Field::Src, rule.ip.src), (Field::Dst, rule.ip.dst)] {
+        match contiguous(m) {
+            _ if m == AddrMatch::default() => {}
+            Some((min, max)) => filter.demand(field, Accepts::range(min, max).inverted_if(m.invert, field)),
+            None => exact = Exact::Never,
+        }
+    }
+    if let Some(p) = rule.ip.proto {
+        let value = u32::from(p.value);
+        let both = Accepts::ranges([(value, value), (value | 0x100, value | 0x100)]);
+        filter.demand(Field::Proto, both.inverted_if(p.invert, Field::Proto));
+    }
+    if let Some(f) = rule.ip.fragment {
+        filter.demand(Field::Proto, Accepts::range(0x100, 0x1ff).inverted_if(f.invert, Field::Proto));
+    }
+    for (field, set) in [(Field::Iif, iif), (Field::Oif, oif)] {
+        if let Some(set) = set {
+            let devices = (0..=255u8).filter(|dev| set.has(*dev)).map(|dev| (u32::from(dev), u32::from(dev)));
+            filter.demand(field, Accepts::ranges(devices));
+        }
+    }
+    for m in &rule.matches {
+        let certain = if open { demand(&mut filter, m) } else { Exact::Never };
+        exact = match (exact, certain) {
+            (Exact::Never, _) | (_, Exact::Never) => Exact::Never,
+            (Exact::WithPorts, _) | (_, Exact::WithPorts) => Exact::WithPorts,
+            _ => Exact::Always,
+        };
+        open &= !closes(m);
+    }
+    (filter, exact)
+}
+
+/// First and last address under a mask, if they are a range.
+fn contiguous(m: AddrMatch) -> Option<(u32, u32)> {
+    (m.mask.leading_ones() == m.mask.count_ones()).then_some((m.addr, m.addr | !m.mask))
+}
+
+fn closes(m: &Match) -> bool {
+    match m {
+        Match::Tcp(tcp) => tcp.option.is_some(),
+        Match::Statistic(s) => matches!(s.value, StatisticMatch::Nth { .. }),
+        Match::Limit(_) | Match::Hashlimit(_) | Match::Tcpmss(_) | Match::Icmp(_) => true,
+        _ => false,
+    }
+}
+
+/// Adds what a match demands of the fields, and says whether that is all of it.
+fn demand(filter: &mut Filter, m: &Match) -> Exact {
+    let ports = |filter: &mut Filter, m: &PortsMatch| {
+        for (field, port) in [(Field::Sport, &m.sport), (Field::Dport, &m.dport)] {
+            if let Some(port) = port {
+                let range = Accepts::range(port.value.min.into(), port.value.max.into());
+                filter.demand(field, range.inverted_if(port.invert, field));
+            }
+        }
+    };
+    match m {
+        Match::Comment(_) => Exact::Always,
+        Match::Tcp(tcp) => {
+            ports(filter, &tcp.ports);
+            if tcp.flags.is_none() && tcp.option.is_none() { Exact::WithPorts } else { Exact::Never }
+        }
+        Match::Udp(udp) => {
+            ports(filter, udp);
+            Exact::WithPorts
+        }
+        Match::Multiport(multi) => {
+            let field = match multi.kind {
+                MultiportKind::Source => Field::Sport,
+                MultiportKind::Destination => Field::Dport,
+                MultiportKind::Either => return Exact::Never,
+            };
+            let ranges =
+                Accepts::ranges(multi.ports.iter().map(|r| (r.ports.min.into(), r.ports.max.into())));
+            filter.demand(field, ranges.inverted_if(multi.invert, field));
+            Exact::WithPorts
+        }
+        Match::Iprange(m) => {
+            for (field, range) in [(Field::Src, &m.src), (Field::Dst, &m.dst)] {
+                if let Some(r) = range {
+                    filter
+                        .demand(field, Accepts::range(r.value.min, r.value.max).inverted_if(r.invert, field));
+                }
+            }
+            Exact::Always
+        }
+        _ => Exact::Never,
+    }
+}
+
+/// Matches and targets that look into a protocol's header need the rule to be about that protocol.
+fn check_protocol(rule: &rule::Rule) -> Result<(), Problem> {
+    let only = |protocols: &[u8]| rule.ip.proto.is_some_and(|p| !p.invert && protocols.contains(&p.value));
+    let need = |what: &'static str, name: &'static str, protocols: &[u8]| match only(protocols) {
+        true => Ok(()),
+        false => Err(Problem::Protocol(what, name)),
+    };
+    for m in &rule.matches {
+        match m {
+            Match::Tcp(_) => need("tcp", "tcp", &[IPPROTO_TCP])?,
+            Match::Udp(_) => need("udp", "udp", &[IPPROTO_UDP])?,
+            Match::Icmp(_) => need("icmp", "icmp", &[IPPROTO_ICMP])?,
+            Match::Tcpmss(_) => need("tcpmss", "tcp", &[IPPROTO_TCP])?,
+            Match::Multiport(_) => {
+                need(
+                    "multiport",
+                    "tcp, udp, udplite, sctp or dccp",
+                    &[IPPROTO_TCP, IPPROTO_UDP, 136, 132, 33],
+                )?;
+            }
+            Match::Ecn(ecn) if ecn.tcp_ece.is_some() || ecn.tcp_cwr.is_some() => {
+                need("ecn", "tcp", &[IPPROTO_TCP])?;
+            }
+            _ => {}
+        }
+    }
+    match &rule.target {
+        Target::Reject(RejectWith::TcpReset) => need("REJECT --reject-with tcp-reset", "tcp", &[IPPROTO_TCP]),
+        Target::Tcpmss(_) => need("TCPMSS", "tcp", &[IPPROTO_TCP]),
+        Target::Ecn(ecn) if ecn.tcp_remove || ecn.tcp_ece.is_some() || ecn.tcp_cwr.is_some() => {
+            need("ECN", "tcp", &[IPPROTO_TCP])
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Targets and matches that the kernel takes only in some tables and hooks. `hooks` are those that reach the chain.
+fn check_place(table: TableName, hooks: u32, rule: &rule::Rule) -> Result<(), Problem> {
+    let bit = |hook: Hook| 1u32 << hook as u32;
+    let only = |allowed: &[Hook]| hooks & !allowed.iter().fold(0, |all, h| all | bit(*h)) == 0;
+    let demand = |ok: bool, what, place| if ok { Ok(()) } else { Err(Problem::Place { what, place }) };
+    let leaving = only(&[Hook::Forward, Hook::LocalOut, Hook::PostRouting]);
+    let mangle = table == TableName::Mangle;
+    match rule.target {
+        Target::Reject(_) => demand(table == TableName::Filter, "REJECT", "the filter table")?,
+        Target::Ttl(_) => demand(mangle, "TTL", "the mangle table")?,
+        Target::Ecn(_) => demand(mangle, "ECN", "the mangle table")?,
+        Target::Dscp(_) => demand(mangle, "DSCP", "the mangle table")?,
+        Target::Tos(_) => demand(mangle, "TOS", "the mangle table")?,
+        Target::Trace => demand(table == TableName::Raw, "TRACE", "the raw table")?,
+        Target::Classify(_) => demand(leaving, "CLASSIFY", "FORWARD, OUTPUT and POSTROUTING")?,
+        Target::Tcpmss(TcpmssTarget::ClampToPmtu) => {
+            demand(leaving, "TCPMSS --clamp-mss-to-pmtu", "FORWARD, OUTPUT and POSTROUTING")?;
+        }
+        _ => {}
+    }
+    for m in &rule.matches {
+        match m {
+            Match::Rpfilter(_) => demand(
+                table != TableName::Filter && only(&[Hook::PreRouting]),
+                "rpfilter",
+                "PREROUTING of raw and mangle",
+            )?,
+            Match::Mac(_) => demand(
+                only(&[Hook::PreRouting, Hook::LocalIn, Hook::Forward]),
+                "mac",
+                "PREROUTING, INPUT and FORWARD",
+            )?,
+            _ => {}
+        }
+    }
+    Ok(())
+}

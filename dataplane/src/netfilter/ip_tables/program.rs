@@ -1,0 +1,373 @@
+//! A table in the form lcores run: chains of rules, the classifiers before them, and the cells they count in.
+//!
+//! A packet walks as in `ipt_do_table`: rule by rule, a jump remembers where to come back to, RETURN and the end of
+//! a user chain go there, and what ends a built-in chain is its policy. Only the rules that the classifier cannot rule
+//! out are looked at ([`super::classify`]); the order, and so the outcome and the counters, are the same.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrayvec::ArrayVec;
+
+use super::classify::{Chunk, Key, Scan};
+use super::matches::{HotDrop, Matcher, World};
+use super::rule::{IpMatch, Policy, RuleCounters, TableName};
+use super::target::{Extension, Step};
+use super::view::{PacketView, gather_headers, key_of};
+use super::world::EnvWorld;
+use super::{matches, trace};
+use crate::core::counters::Counter;
+use crate::netfilter::hooks::{HookCx, HookFn, Verdict, Verdicts};
+use crate::netfilter::nf_log::TraceKind;
+use crate::skb::{Skb, SkbExt, SkbList};
+
+/// How deep jumps may nest.
+pub(super) const MAX_DEPTH: usize = 64;
+
+/// A table.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub name: TableName,
+    pub chains: Box<[Chain]>,
+    pub rules: Box<[Rule]>,
+    pub chunks: Box<[ChunkAt]>,
+    /// Read the ports of every packet.
+    pub with_ports: bool,
+    /// Some rule of the rule set traces packets.
+    pub traced: bool,
+    pub counts: Counts,
+}
+
+/// A chain.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub name: Arc<str>,
+    pub policy: Option<Policy>,
+    /// Its rules are these of [`Program::rules`].
+    pub rules: std::ops::Range<u32>,
+    /// And these of [`Program::chunks`].
+    pub chunks: std::ops::Range<u32>,
+}
+
+/// A chunk of a chain and its first rule.
+#[derive(Debug)]
+pub(super) struct ChunkAt {
+    pub bits: Chunk,
+    pub first: u32,
+}
+
+/// How much a candidate has proved by being one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exact {
+    /// Everything.
+    Always,
+    /// Everything, if the packet has ports.
+    WithPorts,
+    /// The rule must be asked.
+    Never,
+}
+
+/// A rule.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub exact: Exact,
+    pub action: Action,
+    /// A verdict or RETURN without any condition: traces call it the chain's policy or return.
+    pub unconditional: bool,
+    pub ip: IpMatch,
+    pub iif: Option<DevSet>,
+    pub oif: Option<DevSet>,
+    pub matches: Box<[Matcher]>,
+}
+
+/// What a rule does.
+#[derive(Debug)]
+pub(super) enum Action {
+    Next,
+    Accept,
+    Drop,
+    Return,
+    Jump { chain: u32, goto: bool },
+    Extension(Box<Extension>),
+}
+
+/// Devices by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct DevSet(pub [u64; 4]);
+
+impl DevSet {
+    pub fn insert(&mut self, dev: u8) {
+        self.0[usize::from(dev >> 6)] |= 1 << (dev & 63);
+    }
+
+    pub fn has(&self, dev: u8) -> bool {
+        self.0[usize::from(dev >> 6)] >> (dev & 63) & 1 == 1
+    }
+}
+
+impl Rule {
+    /// Whether all matches hold.
+    fn holds(&self, key: &Key, view: &PacketView<'_>, world: &mut impl World) -> matches::Held {
+        let ours = |set: &Option<DevSet>, dev: u8| set.is_none_or(|set| set.has(dev));
+        if !matches::ip_packet(&self.ip, key.src, key.dst, key.protocol(), key.later_fragment())
+            || !ours(&self.iif, key.iif)
+            || !ours(&self.oif, key.oif)
+        {
+            return Ok(false);
+        }
+        for matcher in &self.matches {
+            if !matcher.holds(view, world)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A place in a chain.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Chunk, and the end of the chain's chunks.
+    chunk: u32,
+    end: u32,
+    chain: u32,
+    scan: Scan,
+}
+
+type Stack = ArrayVec<Place, MAX_DEPTH>;
+
+/// How a walk ended.
+enum End {
+    Verdict(Verdict),
+    Policy,
+}
+
+/// One packet's walk through a table.
+struct Walk<'p, 'c, 'a, 'e> {
+    program: &'p Program,
+    cx: &'c mut HookCx<'a, 'e>,
+    cells: &'p [Cell],
+    /// The built-in chain.
+    chain: u32,
+}
+
+impl Walk<'_, '_, '_, '_> {
+    #[inline]
+    fn run(&mut self, skb: &mut Skb, key: &mut Key, mut at: Place, stack: &mut Stack) -> End {
+        let program = self.program;
+        loop {
+            let Some(chunk) = program.chunks.get(at.chunk as usize).filter(|_| at.chunk < at.end) else {
+                // The end of the chain.
+                if program.traced && at.chain != self.chain {
+                    self.trace(skb, at.chain, TraceKind::Return, usize::MAX);
+                }
+                match stack.pop() {
+                    Some(caller) => at = caller,
+                    None => return End::Policy,
+                }
+                continue;
+            };
+            let Some(i) = chunk.bits.next(&mut at.scan) else {
+                at.chunk += 1;
+                if at.chunk < at.end
+                    && let Some(next) = program.chunks.get(at.chunk as usize)
+                {
+                    at.scan = next.bits.scan(key);
+                }
+                continue;
+            };
+            let number = chunk.first as usize + i;
+            let Some(rule) = program.rules.get(number) else { continue };
+            let sure = rule.exact == Exact::Always || (rule.exact == Exact::WithPorts && key.ports);
+            if !sure {
+                match self.ask(rule, skb, key) {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(HotDrop) => return End::Verdict(Verdict::Drop),
+                }
+            }
+            if let Some(cell) = self.cells.get(number) {
+                cell.add(1, u64::from(key.len));
+            }
+            if program.traced {
+                let kind = match (rule.unconditional, at.chain == self.chain) {
+                    (false, _) => TraceKind::Rule,
+                    (true, true) => TraceKind::Policy,
+                    (true, false) => TraceKind::Return,
+                };
+                self.trace(skb, at.chain, kind, number);
+            }
+            match &rule.action {
+                Action::Accept => return End::Verdict(Verdict::Accept),
+                Action::Drop => return End::Verdict(Verdict::Drop),
+                Action::Next => {}
+                Action::Return => match stack.pop() {
+                    Some(caller) => at = caller,
+                    None => return End::Policy,
+                },
+                &Action::Jump { chain, goto } => {
+                    if !goto {
+                        // Compiling has seen to it that there is room.
+                        let _ = stack.try_push(at);
+                    }
+                    at = program.enter(chain, key);
+                }
+                Action::Extension(extension) => match extension.run(self.cx, skb) {
+                    Step::Continue => key.len = skb.network_len() as u32,
+                    Step::Verdict(verdict) => return End::Verdict(verdict),
+                },
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn ask(&mut self, rule: &Rule, skb: &Skb, key: &Key) -> matches::Held {
+        let view = PacketView::of(skb, self.cx.hook);
+        rule.holds(key, &view, &mut EnvWorld { env: self.cx.env, hands: self.cx.hands })
+    }
+
+    /// `rule` is a rule of the chain, or anything behind them for its end.
+    #[cold]
+    fn trace(&self, skb: &Skb, chain: u32, kind: TraceKind, rule: usize) {
+        if let Some(chain) = self.program.chains.get(chain as usize) {
+            let place =
+                rule.min(chain.rules.end as usize).saturating_sub(chain.rules.start as usize) as u32 + 1;
+            trace::rule(self.cx, skb, self.program.name, &chain.name, kind, place);
+        }
+    }
+}
+
+impl Program {
+    /// The beginning of a chain.
+    fn enter(&self, chain: u32, key: &Key) -> Place {
+        let chunks = self.chains.get(chain as usize).map_or(0..0, |c| c.chunks.clone());
+        let first = self.chunks.get(chunks.start as usize).filter(|_| !chunks.is_empty());
+        let scan = first.map_or_else(Scan::default, |first| first.bits.scan(key));
+        Place { chunk: chunks.start, end: chunks.end, chain, scan }
+    }
+}
+
+/// A table at a hook.
+pub(super) struct TableHook {
+    pub program: Arc<Program>,
+    /// The built-in chain of the hook.
+    pub chain: u32,
+}
+
+impl fmt::Debug for TableHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableHook").field("table", &self.program.name).field("chain", &self.chain).finish()
+    }
+}
+
+impl HookFn for TableHook {
+    fn name(&self) -> &str {
+        super::table_text(self.program.name)
+    }
+
+    fn run(&self, cx: &mut HookCx<'_, '_>, list: &mut SkbList, verdicts: &mut Verdicts) {
+        let program = &*self.program;
+        let Some(chain) = program.chains.get(self.chain as usize) else { return };
+        let cells = program.counts.of(cx.hands.lcore());
+        let n = list.len().min(SkbList::CAPACITY);
+        let mut keys = [Key::default(); SkbList::CAPACITY];
+        let mut scans = [Scan::default(); SkbList::CAPACITY];
+        for (skb, key) in list.iter_mut().zip(&mut keys) {
+            gather_headers(skb);
+            *key = key_of(skb, cx.hook, program.with_ports);
+        }
+        if let Some(first) =
+            program.chunks.get(chain.chunks.start as usize).filter(|_| !chain.chunks.is_empty())
+        {
+            first.bits.scan_burst(&keys[..n], &mut scans[..n]);
+        }
+        let dropping = chain.policy == Some(Policy::Drop);
+        let (mut packets, mut bytes) = (0, 0);
+        let mut stack = Stack::new();
+        let mut walk = Walk { program, cx, cells, chain: self.chain };
+        for (i, skb) in list.iter_mut().enumerate() {
+            let Some((key, &scan)) = keys.get_mut(i).zip(scans.get(i)) else { return };
+            stack.clear();
+            let at = Place { chunk: chain.chunks.start, end: chain.chunks.end, chain: self.chain, scan };
+            match walk.run(skb, key, at, &mut stack) {
+                End::Verdict(Verdict::Accept) => {}
+                End::Verdict(verdict) => verdicts.set(i, verdict),
+                End::Policy => {
+                    packets += 1;
+                    bytes += u64::from(key.len);
+                    if program.traced {
+                        walk.trace(skb, self.chain, TraceKind::Policy, usize::MAX);
+                    }
+                    if dropping {
+                        verdicts.set(i, Verdict::Drop);
+                    }
+                }
+            }
+        }
+        if packets != 0
+            && let Some(cell) = cells.get(program.rules.len() + self.chain as usize)
+        {
+            cell.add(packets, bytes);
+        }
+    }
+}
+
+/// Packets and bytes, by one lcore.
+#[derive(Debug, Default)]
+pub(super) struct Cell {
+    packets: Counter,
+    bytes: Counter,
+}
+
+impl Cell {
+    #[inline]
+    fn add(&self, packets: u64, bytes: u64) {
+        self.packets.add(packets);
+        self.bytes.add(bytes);
+    }
+}
+
+/// What the rules, and behind them the policies of the chains, have counted.
+#[derive(Debug)]
+pub(super) struct Counts {
+    /// A row for each lcore, and one for whoever else runs hooks.
+    cells: Box<[Box<[Cell]>]>,
+    /// Where counting began, packets and bytes.
+    initial: Box<[[AtomicU64; 2]]>,
+}
+
+impl Counts {
+    pub fn new(lcores: usize, initial: &[RuleCounters]) -> Counts {
+        let row = || initial.iter().map(|_| Cell::default()).collect();
+        Counts {
+            cells: (0..=lcores).map(|_| row()).collect(),
+            initial: initial.iter().map(|c| [c.packets.into(), c.bytes.into()]).collect(),
+        }
+    }
+
+    #[inline]
+    fn of(&self, lcore: usize) -> &[Cell] {
+        self.cells.get(lcore).or(self.cells.last()).map_or(&[], |row| row)
+    }
+
+    /// The sum over all lcores and where counting began.
+    pub fn read(&self, at: usize) -> RuleCounters {
+        let start = |i: usize| self.initial.get(at).map_or(0, |c| c[i].load(Ordering::Relaxed));
+        let sum = |start: u64, of: fn(&Cell) -> &Counter| {
+            self.cells
+                .iter()
+                .filter_map(|row| row.get(at))
+                .fold(start, |s, cell| s.wrapping_add(of(cell).get()))
+        };
+        RuleCounters { packets: sum(start(0), |c| &c.packets), bytes: sum(start(1), |c| &c.bytes) }
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn add(&self, at: usize, more: RuleCounters) {
+        if let Some([packets, bytes]) = self.initial.get(at) {
+            packets.fetch_add(more.packets, Ordering::Relaxed);
+            bytes.fetch_add(more.bytes, Ordering::Relaxed);
+        }
+    }
+}
