@@ -26,7 +26,12 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Routes(args)) => bench::routes(args),
         Command::Demo(args) => demo::main(args),
         // The daemon answers these; see above.
-        Command::Ip { .. } | Command::Drops(_) | Command::Lcore(_) | Command::Mem(_) | Command::Metrics => {
+        Command::Ip { .. }
+        | Command::Iptables { .. }
+        | Command::IptablesSave { .. }
+        | Command::IptablesRestore { .. }
+        | Command::Ipset { .. }
+        | Command::Drops(_) | Command::Lcore(_) | Command::Mem(_) | Command::Metrics => {
             Exit::Unreachable.into()
         }
     }

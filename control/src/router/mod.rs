@@ -5,6 +5,7 @@
 
 mod apply;
 mod commands;
+mod netfilter;
 mod neighbours;
 mod picture;
 mod routes;
@@ -25,6 +26,7 @@ use skiff_dataplane::fib::{FibStats, FibWriter};
 use skiff_dataplane::neigh::cache::NeighCache;
 use skiff_dataplane::neigh::table::NeighId;
 use skiff_dataplane::net::{IfIndex, MacAddr};
+use skiff_dataplane::netfilter::ip_tables::rule::Ruleset;
 use skiff_dataplane::skb::Skb;
 use skiff_pmd::{Pool, Port};
 
@@ -95,6 +97,8 @@ pub struct Router {
     pub config: Option<Config>,
     /// Measure the cycles of each stage.
     pub stage_timing: bool,
+    /// The rules in force.
+    ruleset: Ruleset,
     fib: FibWriter,
     hops: NextHopWriter,
     neigh: NeighCache<Skb>,
@@ -146,6 +150,7 @@ impl Router {
             applies: Applies::default(),
             config: None,
             stage_timing: false,
+            ruleset: Ruleset::default(),
             fib: parts.fib,
             hops,
             neigh: parts.neigh,

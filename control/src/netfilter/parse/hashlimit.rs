@@ -101,14 +101,20 @@ fn bytes(text: &str) -> Result<Option<u64>, Fault> {
     Ok(Some(rates::byte_rate(asked)))
 }
 
-/// A burst in bytes, at least what one second brings; kept as a whole number of seconds.
+/// A burst in bytes, at least what one second brings, rounded up to whole seconds. What is given in kb or mb may be
+/// short by what such a unit cuts off.
 fn byte_burst(text: &str, per_second: u64) -> Result<u64, Fault> {
-    let amount = byte_amount(text.strip_suffix('b').unwrap_or(text));
-    let burst = amount.ok_or_else(|| format!("{} is no burst in bytes", quote(text)))?;
-    if burst < per_second {
+    let amount = text.strip_suffix('b').unwrap_or(text);
+    let burst = byte_amount(amount).ok_or_else(|| format!("{} is no burst in bytes", quote(text)))?;
+    let cut = match amount.chars().last() {
+        Some('k') => (1 << 10) - 1,
+        Some('m') => (1 << 20) - 1,
+        _ => 0,
+    };
+    if per_second == 0 || burst.saturating_add(cut) < per_second {
         return Err(format!("--hashlimit-burst cannot be less than the {per_second}b of a second").into());
     }
-    Ok(burst.checked_div(per_second).map_or(0, |seconds| seconds * per_second))
+    Ok(burst.div_ceil(per_second).max(1) * per_second)
 }
 
 fn byte_amount(text: &str) -> Option<u64> {

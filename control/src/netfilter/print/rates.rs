@@ -34,20 +34,30 @@ pub(in crate::netfilter) fn per_unit(period: u64, scale: u64) -> String {
 
 /// A rate in bytes a second as the kernel rounds it: it keeps a cost, 2^32 over the units of 16 bytes.
 pub(in crate::netfilter) fn byte_rate(bytes: u64) -> u64 {
-    const WHOLE: u64 = u32::MAX as u64;
-    let cost = WHOLE / ((bytes >> BYTE_SHIFT) + 1);
-    let units = WHOLE.checked_div(cost).unwrap_or(WHOLE);
+    let units = WHOLE.checked_div(byte_cost(bytes)).unwrap_or(WHOLE);
     (units - 1) << BYTE_SHIFT
 }
 
-/// An amount of bytes, `512kb`.
-pub(in crate::netfilter) fn bytes(amount: u64) -> String {
-    match amount {
-        0 => "0b".to_owned(),
-        n if n.trailing_zeros() >= 20 => format!("{}mb", n >> 20),
-        n if n.trailing_zeros() >= 10 => format!("{}kb", n >> 10),
-        n => format!("{n}b"),
-    }
+const WHOLE: u64 = u32::MAX as u64;
+
+fn byte_cost(bytes: u64) -> u64 {
+    WHOLE / ((bytes >> BYTE_SHIFT) + 1)
+}
+
+/// Units of bytes: powers of two and their letters.
+const BYTE_UNITS: [(u32, &str); 3] = [(20, "m"), (10, "k"), (0, "")];
+
+/// A rate in bytes a second, `512kb/s`: in the largest unit that keeps the kernel's cost.
+pub(in crate::netfilter) fn bytes_per_second(rate: u64) -> String {
+    let keeps = |shift: u32| rate >> shift > 0 && byte_cost(rate >> shift << shift) == byte_cost(rate);
+    let (shift, letter) = BYTE_UNITS.into_iter().find(|(shift, _)| keeps(*shift)).unwrap_or((0, ""));
+    format!("{}{letter}b/s", rate >> shift)
+}
+
+/// A burst in bytes, `1mb`: in the largest unit it has, cut off.
+pub(in crate::netfilter) fn byte_burst(burst: u64) -> String {
+    let (shift, letter) = BYTE_UNITS.into_iter().find(|(shift, _)| burst >> shift > 0).unwrap_or((0, ""));
+    format!("{}{letter}b", burst >> shift)
 }
 
 /// How long an entry of a rate in bytes stays, ms.
@@ -84,7 +94,9 @@ mod tests {
             assert_eq!(byte_rate(asked), kept, "{asked}");
             assert_eq!(byte_rate(kept), kept, "{kept}");
         }
-        assert_eq!(bytes(byte_rate(1024 << 20)), "1040mb");
-        assert_eq!((bytes(992), bytes(2048), bytes(0)), ("992b".into(), "2kb".into(), "0b".into()));
+        for (asked, text) in [(1024 << 20, "1040mb/s"), (1000, "992b/s"), (100_000, "100000b/s"), (5, "0b/s")] {
+            assert_eq!(bytes_per_second(byte_rate(asked)), text);
+        }
+        assert_eq!((byte_burst(1_000_000), byte_burst(2 << 20)), ("976kb".to_owned(), "2mb".to_owned()));
     }
 }

@@ -289,8 +289,8 @@ pub(super) fn hashlimit_rate(hashlimit: &HashlimitMatch) -> (String, Option<Stri
             (rates::per_unit(avg, rates::HASHLIMIT_SCALE), Some(hashlimit.burst.to_string()))
         }
         HashlimitRate::Bytes { per_second } => {
-            let burst = Some(hashlimit.burst).filter(|burst| *burst > 0).map(rates::bytes);
-            (format!("{}/s", rates::bytes(per_second)), burst)
+            let burst = Some(hashlimit.burst).filter(|burst| *burst > 0).map(rates::byte_burst);
+            (rates::bytes_per_second(per_second), burst)
         }
     }
 }
