@@ -31,8 +31,9 @@ fn main() -> ExitCode {
         | Command::IptablesSave { .. }
         | Command::IptablesRestore { .. }
         | Command::Ipset { .. }
-        | Command::Drops(_) | Command::Lcore(_) | Command::Mem(_) | Command::Metrics => {
-            Exit::Unreachable.into()
-        }
+        | Command::Drops(_)
+        | Command::Lcore(_)
+        | Command::Mem(_)
+        | Command::Metrics => Exit::Unreachable.into(),
     }
 }

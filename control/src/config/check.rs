@@ -41,7 +41,12 @@ fn summary(config: &Config, plan: &MemoryPlan, out: &mut dyn Write) -> io::Resul
     if let Some(netfilter) = &config.netfilter {
         let chains = || netfilter.tables.iter().flat_map(|table| &table.chains);
         let rules: usize = chains().map(|chain| chain.rules.len()).sum();
-        writeln!(out, "  netfilter: rules {rules}, chains {}, sets {}", chains().count(), netfilter.sets.len())?;
+        writeln!(
+            out,
+            "  netfilter: rules {rules}, chains {}, sets {}",
+            chains().count(),
+            netfilter.sets.len()
+        )?;
     }
     writeln!(out, "  memory {plan}")
 }

@@ -61,7 +61,8 @@ fn reach(table: &DraftTable) -> Result<Vec<Vec<u8>>, Error> {
         table.chains.iter().enumerate().map(|(at, chain)| (chain.name.as_str(), at)).collect();
     let mut hooks: Vec<Vec<u8>> = table.chains.iter().map(|chain| vec![0; chain.rules.len()]).collect();
     for (at, chain) in table.chains.iter().enumerate() {
-        if let Some(&(_, hook)) = HOOKS.iter().find(|(name, _)| chain.policy.is_some() && *name == chain.name) {
+        if let Some(&(_, hook)) = HOOKS.iter().find(|(name, _)| chain.policy.is_some() && *name == chain.name)
+        {
             walk(table, &index, at, hook, &mut hooks)?;
         }
     }
@@ -82,7 +83,9 @@ fn walk(
     on_path[start] = true;
     while let Some((at, next)) = path.last_mut() {
         let (chain, number) = (*at, *next);
-        let Some(rule) = table.chains[chain].rules.get(number).filter(|_| !is_end(&table.chains[chain], number)) else {
+        let Some(rule) =
+            table.chains[chain].rules.get(number).filter(|_| !is_end(&table.chains[chain], number))
+        else {
             (on_path[chain], done[chain]) = (false, true);
             path.pop();
             continue;
@@ -212,7 +215,8 @@ fn tables(what: &str, table: TableName, allowed: &[TableName]) -> Result<(), Fau
 fn stands(what: &str, hooks: u8, allowed: u8) -> Result<(), Fault> {
     match HOOKS.iter().find(|(_, hook)| hooks & !allowed & hook != 0) {
         Some((name, _)) => {
-            let good: Vec<&str> = HOOKS.iter().filter(|(_, hook)| allowed & hook != 0).map(|(name, _)| *name).collect();
+            let good: Vec<&str> =
+                HOOKS.iter().filter(|(_, hook)| allowed & hook != 0).map(|(name, _)| *name).collect();
             Err(format!("{what} cannot be reached from {name}, only from {}", good.join(", ")).into())
         }
         None => Ok(()),

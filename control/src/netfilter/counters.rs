@@ -36,7 +36,9 @@ pub enum Counters {
 /// Adds what the engine counted to the rules it counted for.
 pub fn add(ruleset: &mut Ruleset, live: &[TableCounters]) {
     for counted in live {
-        let Some(table) = ruleset.tables.iter_mut().find(|table| table.name == counted.table) else { continue };
+        let Some(table) = ruleset.tables.iter_mut().find(|table| table.name == counted.table) else {
+            continue;
+        };
         for (chain, counted) in table.chains.iter_mut().zip(&counted.chains) {
             sum(&mut chain.counters, counted.policy);
             for (rule, counted) in chain.rules.iter_mut().zip(&counted.rules) {
@@ -64,6 +66,9 @@ mod tests {
         add(&mut ruleset, &[TableCounters { table: TableName::Filter, chains: vec![input] }]);
         let chain = &ruleset.tables[0].chains[0];
         assert_eq!(chain.counters, one(11, 22));
-        assert_eq!(chain.rules.iter().map(|rule| rule.counters).collect::<Vec<_>>(), [one(103, 204), one(1005, 2006)]);
+        assert_eq!(
+            chain.rules.iter().map(|rule| rule.counters).collect::<Vec<_>>(),
+            [one(103, 204), one(1005, 2006)]
+        );
     }
 }

@@ -65,7 +65,8 @@ impl Draft {
             counters: chain.counters,
             rules: chain.rules.iter().map(rule).collect(),
         };
-        let table = |table: &Table| DraftTable { name: table.name, chains: table.chains.iter().map(chain).collect() };
+        let table =
+            |table: &Table| DraftTable { name: table.name, chains: table.chains.iter().map(chain).collect() };
         Draft { tables: ruleset.tables.iter().map(table).collect(), sets: ruleset.sets.clone() }
     }
 
@@ -77,7 +78,10 @@ impl Draft {
             counters: chain.counters,
             rules: chain.rules.into_iter().map(|rule| rule.rule).collect(),
         };
-        let table = |table: DraftTable| Table { name: table.name, chains: table.chains.into_iter().map(chain).collect() };
+        let table = |table: DraftTable| Table {
+            name: table.name,
+            chains: table.chains.into_iter().map(chain).collect(),
+        };
         Ruleset { tables: self.tables.into_iter().map(table).collect(), sets: self.sets }
     }
 
@@ -134,7 +138,8 @@ impl DraftTable {
         let users = self.chains.iter().position(|chain| chain.policy.is_none()).unwrap_or(self.chains.len());
         let at = users + self.chains[users..].partition_point(|chain| chain.name.as_str() < name);
         let counters = RuleCounters::default();
-        self.chains.insert(at, DraftChain { name: name.to_owned(), policy: None, counters, rules: Vec::new() });
+        self.chains
+            .insert(at, DraftChain { name: name.to_owned(), policy: None, counters, rules: Vec::new() });
         Ok(())
     }
 
@@ -214,12 +219,17 @@ impl DraftTable {
         self.chain(chain)?;
         for rule in &rules {
             if let Some(option) = parse::misplaced_interface(chain, &rule.ip) {
-                return Err(Error::usage(format!("{option} cannot be used in {chain}, whose packets have none")));
+                return Err(Error::usage(format!(
+                    "{option} cannot be used in {chain}, whose packets have none"
+                )));
             }
             let Target::Jump { chain: to, goto } = &rule.target else { continue };
             match self.chains.iter().find(|chain| chain.name == *to) {
                 Some(to) if to.policy.is_some() => {
-                    return Err(Error::refused(format!("chain {} is built in: nothing jumps there", quote(&to.name))));
+                    return Err(Error::refused(format!(
+                        "chain {} is built in: nothing jumps there",
+                        quote(&to.name)
+                    )));
                 }
                 Some(_) => {}
                 None => return Err(Error::usage(self.no_target(to, *goto))),
@@ -229,7 +239,8 @@ impl DraftTable {
     }
 
     fn no_target(&self, name: &str, goto: bool) -> Fault {
-        let chains = self.chains.iter().filter(|chain| chain.policy.is_none()).map(|chain| chain.name.as_str());
+        let chains =
+            self.chains.iter().filter(|chain| chain.policy.is_none()).map(|chain| chain.name.as_str());
         if goto {
             return Fault::from(format!("there is no chain {} to go to", quote(name))).nearest(name, chains);
         }

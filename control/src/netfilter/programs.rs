@@ -171,7 +171,10 @@ fn load(call: &Call, current: &Ruleset) -> Result<Outcome, Vec<Error>> {
             }
             "-v" | "--verbose" | "-w" | "--wait" | "-W" | "--wait-interval" | "-M" | "--modprobe" => {}
             other => {
-                return Err(vec![unknown(other, &["--noflush", "--counters", "--test", "--table", "--verbose", "--wait"])]);
+                return Err(vec![unknown(
+                    other,
+                    &["--noflush", "--counters", "--test", "--table", "--verbose", "--wait"],
+                )]);
             }
         }
     }
@@ -184,7 +187,9 @@ fn load(call: &Call, current: &Ruleset) -> Result<Outcome, Vec<Error>> {
 }
 
 fn unknown(option: &str, known: &[&'static str]) -> Error {
-    Error::usage(Fault::from(format!("unknown option {}", quote(option))).nearest(option, known.iter().copied()))
+    Error::usage(
+        Fault::from(format!("unknown option {}", quote(option))).nearest(option, known.iter().copied()),
+    )
 }
 
 /// A moment in UTC as asctime(3) writes it.
@@ -194,9 +199,15 @@ fn date(now: u64) -> String {
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let now = u32::try_from(now).unwrap_or(u32::MAX);
     let (year, month, day, second) = parse::civil(now);
-    let name = |names: &[&'static str], at: u32| names.get(at as usize % names.len()).copied().unwrap_or_default();
+    let name =
+        |names: &[&'static str], at: u32| names.get(at as usize % names.len()).copied().unwrap_or_default();
     let (weekday, month) = (name(&DAYS, now / 86_400), name(&MONTHS, month - 1));
-    format!("{weekday} {month} {day:2} {:02}:{:02}:{:02} {year}", second / 3600, second / 60 % 60, second % 60)
+    format!(
+        "{weekday} {month} {day:2} {:02}:{:02}:{:02} {year}",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 #[cfg(test)]

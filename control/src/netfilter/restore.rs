@@ -128,7 +128,8 @@ impl Reader {
     fn chain(&mut self, table: TableName, line: &str) -> Result<(), Error> {
         let mut words = line.split_whitespace();
         let name = words.next().ok_or_else(|| Error::usage("a chain has a name"))?;
-        let policy = words.next().ok_or_else(|| Error::usage(format!("chain {} has no policy", quote(name))))?;
+        let policy =
+            words.next().ok_or_else(|| Error::usage(format!("chain {} has no policy", quote(name))))?;
         let counters = match words.next() {
             Some(text) if self.options.counters => Some(bracketed(text)?.0),
             _ => None,
@@ -203,7 +204,7 @@ fn set_counters(command: &mut Command, counters: RuleCounters) {
 fn bracketed(text: &str) -> Result<(RuleCounters, &str), Error> {
     let inside = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let pair = inside.and_then(|(pair, rest)| Some((pair.split_once(':')?, rest)));
-    let ((packets, bytes), rest) =
-        pair.ok_or_else(|| Error::usage(format!("counters are written [packets:bytes], not {}", quote(text))))?;
+    let ((packets, bytes), rest) = pair
+        .ok_or_else(|| Error::usage(format!("counters are written [packets:bytes], not {}", quote(text))))?;
     Ok((parse::counters(packets, bytes)?, rest))
 }

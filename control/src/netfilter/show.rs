@@ -19,7 +19,9 @@ pub fn save(ruleset: &Ruleset, table: Option<TableName>, counters: bool, date: &
     let mut text = String::new();
     // The order in which Linux lists tables that were loaded as its own tools load them.
     for name in [TableName::Raw, TableName::Mangle, TableName::Filter] {
-        if let Some(found) = draft.tables.iter().find(|found| found.name == name && table.is_none_or(|t| t == name)) {
+        if let Some(found) =
+            draft.tables.iter().find(|found| found.name == name && table.is_none_or(|t| t == name))
+        {
             save_table(&mut text, found, counters, date);
         }
     }
@@ -80,14 +82,20 @@ pub(super) fn list(
     })
 }
 
-fn list_chains(table: &DraftTable, chains: &[&DraftChain], number: Option<usize>, listing: Listing) -> String {
+fn list_chains(
+    table: &DraftTable,
+    chains: &[&DraftChain],
+    number: Option<usize>,
+    listing: Listing,
+) -> String {
     let mut text = String::new();
     for (at, chain) in chains.iter().enumerate() {
         if number.is_none() {
             text.push_str(if at > 0 { "\n" } else { "" });
             text.push_str(&print::header(chain, table.references(&chain.name), listing));
         }
-        for (at, rule) in (1..).zip(&chain.rules).filter(|(at, _)| number.is_none_or(|number| number == *at)) {
+        for (at, rule) in (1..).zip(&chain.rules).filter(|(at, _)| number.is_none_or(|number| number == *at))
+        {
             text.push_str(&print::row(at, &rule.rule, listing));
         }
     }

@@ -5,8 +5,8 @@
 
 mod apply;
 mod commands;
-mod netfilter;
 mod neighbours;
+mod netfilter;
 mod picture;
 mod routes;
 mod settings;

@@ -62,6 +62,7 @@ impl Router {
             return Ok(());
         }
         let pos = new.netfilter.as_ref().map_or(crate::config::Pos::START, |netfilter| netfilter.pos);
-        self.set_ruleset(wanted, Counters::Set).map_err(|error| new.diagnostic(pos, format!("[netfilter]: {error}")))
+        self.set_ruleset(wanted, Counters::Set)
+            .map_err(|error| new.diagnostic(pos, format!("[netfilter]: {error}")))
     }
 }

@@ -38,7 +38,9 @@ pub(super) fn parse(kind: SetKind, word: &str) -> Result<Vec<SetEntry>, Fault> {
         (SetKind::BitmapPort, None) => (None, Some(word)),
         (_, Some((host, port))) if two => (Some(host), Some(port)),
         (_, None) if !two => (Some(word), None),
-        (_, None) => return Err(format!("{} has no port: it is written ADDRESS,PROTOCOL:PORT", quote(word)).into()),
+        (_, None) => {
+            return Err(format!("{} has no port: it is written ADDRESS,PROTOCOL:PORT", quote(word)).into());
+        }
         (_, Some(_)) => return Err(format!("{} has more parts than the set", quote(word)).into()),
     };
     let networks = match host {

@@ -89,7 +89,8 @@ fn command(sets: &mut Sets, words: &[String], used: &dyn Fn(&str) -> bool) -> Re
     const COMMANDS: [&str; 8] = ["create", "add", "del", "test", "destroy", "flush", "rename", "swap"];
     let exist = |word: &&str| matches!(*word, "-exist" | "-!");
     let exists = words.iter().map(String::as_str).any(|word| exist(&word));
-    let plain: Vec<&str> = words.iter().map(String::as_str).filter(|word| !exist(word) && *word != "-q").collect();
+    let plain: Vec<&str> =
+        words.iter().map(String::as_str).filter(|word| !exist(word) && *word != "-q").collect();
     let in_use = |name: &str| Error::refused(format!("set {} is in use by a rule", quote(name)));
     match plain.as_slice() {
         ["create" | "-N", name, kind, options @ ..] => sets.create(name, kind, options, exists)?,
@@ -114,13 +115,19 @@ fn command(sets: &mut Sets, words: &[String], used: &dyn Fn(&str) -> bool) -> Re
         ["rename" | "-E", name, _] if used(name) => return Err(in_use(name)),
         ["rename" | "-E", name, new] => sets.rename(name, new)?,
         ["swap" | "-W", one, other] => sets.swap(one, other)?,
-        [] => return Err(Error::usage(Fault::from("no command is given").help("try list, create, add, del or test"))),
+        [] => {
+            return Err(Error::usage(
+                Fault::from("no command is given").help("try list, create, add, del or test"),
+            ));
+        }
         [known, ..] if COMMANDS.contains(known) => {
             return Err(Error::usage(format!("{} has too few or too many words", quote(known))));
         }
         [other, ..] => {
             let fault = Fault::from(format!("{} is no ipset command", quote(other)));
-            return Err(Error::usage(fault.nearest(other, COMMANDS.iter().copied().chain(["list", "save", "restore"]))));
+            return Err(Error::usage(
+                fault.nearest(other, COMMANDS.iter().copied().chain(["list", "save", "restore"])),
+            ));
         }
     }
     Ok(String::new())
@@ -138,7 +145,12 @@ fn show(sets: &Sets, args: &[String], current: &Ruleset) -> Result<Outcome, Erro
             "-o" | "-output" => match words.next().map(String::as_str) {
                 Some("save") => save = true,
                 Some("plain") => {}
-                other => return Err(Error::usage(format!("output {} is not supported yet", quote(other.unwrap_or(""))))),
+                other => {
+                    return Err(Error::usage(format!(
+                        "output {} is not supported yet",
+                        quote(other.unwrap_or(""))
+                    )));
+                }
             },
             "-s" | "-sorted" => {}
             option if option.starts_with('-') => {

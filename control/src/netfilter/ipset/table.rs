@@ -105,7 +105,11 @@ impl Sets {
         };
         for entry in element::parse(set.kind, element)? {
             if set.kind == SetKind::BitmapPort && !range(set.maxelem).contains(&entry.port) {
-                return Err(Error::refused(format!("port {} is out of the range of set {}", entry.port, quote(name))));
+                return Err(Error::refused(format!(
+                    "port {} is out of the range of set {}",
+                    entry.port,
+                    quote(name)
+                )));
             }
             let full = set.kind != SetKind::BitmapPort && set.elements.len() >= set.maxelem as usize;
             match set.elements.get_mut(&entry) {
@@ -116,7 +120,10 @@ impl Sets {
                 }
                 None if full => {
                     let most = set.maxelem;
-                    return Err(Error::refused(format!("set {} is full: it takes {most} elements", quote(name))));
+                    return Err(Error::refused(format!(
+                        "set {} is full: it takes {most} elements",
+                        quote(name)
+                    )));
                 }
                 None => drop(set.elements.insert(entry, nomatch)),
             }
@@ -224,7 +231,9 @@ impl Set {
 
     fn header(&self) -> String {
         match self.kind {
-            SetKind::BitmapPort => format!("range {}-{}", range(self.maxelem).start(), range(self.maxelem).end()),
+            SetKind::BitmapPort => {
+                format!("range {}-{}", range(self.maxelem).start(), range(self.maxelem).end())
+            }
             _ => format!("family inet hashsize 1024 maxelem {}", self.maxelem),
         }
     }
@@ -274,12 +283,15 @@ fn create_options(kind: SetKind, options: &[&str]) -> Result<u32, Error> {
     let (mut maxelem, mut ports) = (MAXELEM, None);
     let mut words = options.iter();
     while let Some(option) = words.next() {
-        let mut value = || words.next().ok_or_else(|| Error::usage(format!("option {} ends early", quote(option))));
+        let mut value =
+            || words.next().ok_or_else(|| Error::usage(format!("option {} ends early", quote(option))));
         match *option {
             "maxelem" if !bitmap => {
                 let text = value()?;
-                let found = number(text, u64::from(u32::MAX)).filter(|&n| n > 0).and_then(|n| u32::try_from(n).ok());
-                maxelem = found.ok_or_else(|| Error::usage(format!("{} is no number of elements", quote(text))))?;
+                let found =
+                    number(text, u64::from(u32::MAX)).filter(|&n| n > 0).and_then(|n| u32::try_from(n).ok());
+                maxelem =
+                    found.ok_or_else(|| Error::usage(format!("{} is no number of elements", quote(text))))?;
             }
             "range" if bitmap => ports = Some(port_range(value()?)?),
             "family" if !bitmap => match *value()? {
@@ -288,12 +300,16 @@ fn create_options(kind: SetKind, options: &[&str]) -> Result<u32, Error> {
             },
             // The insides of ipset's hashes.
             "hashsize" | "bucketsize" | "initval" if !bitmap => drop(value()?),
-            other => return Err(Error::usage(format!("option {} is not supported in this set", quote(other)))),
+            other => {
+                return Err(Error::usage(format!("option {} is not supported in this set", quote(other))));
+            }
         }
     }
     match (bitmap, ports) {
         (true, Some((first, last))) => Ok(u32::from(first) << 16 | u32::from(last)),
-        (true, None) => Err(Error::usage(Fault::from("bitmap:port needs a range").help("write range 0-65535"))),
+        (true, None) => {
+            Err(Error::usage(Fault::from("bitmap:port needs a range").help("write range 0-65535")))
+        }
         (false, _) => Ok(maxelem),
     }
 }

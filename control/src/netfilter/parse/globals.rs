@@ -39,9 +39,9 @@ pub(super) enum Global {
 }
 
 use Global::{
-    Append, Check, Counters, Delete, DeleteChain, Destination, Exact, Flush, Fragment, Goto, InInterface, Insert,
-    Ipv4, Ipv6, Jump, LineNumbers, List, ListRules, Match, Modprobe, NewChain, Numeric, OutInterface, Policy, Protocol,
-    RenameChain, Replace, Source, Table, Verbose, Wait, WaitInterval, Zero,
+    Append, Check, Counters, Delete, DeleteChain, Destination, Exact, Flush, Fragment, Goto, InInterface,
+    Insert, Ipv4, Ipv6, Jump, LineNumbers, List, ListRules, Match, Modprobe, NewChain, Numeric, OutInterface,
+    Policy, Protocol, RenameChain, Replace, Source, Table, Verbose, Wait, WaitInterval, Zero,
 };
 
 /// Letter, long names, meaning, and whether a word follows.

@@ -76,7 +76,10 @@ pub(super) fn build(given: &Given) -> Result<Match, Fault> {
 /// The name of the table, a file of the kernel's.
 fn name(text: &str) -> Result<String, Fault> {
     const LONGEST: usize = 254;
-    if text.is_empty() || text.len() > LONGEST || text.contains(|c: char| c == '/' || c == '"' || c.is_whitespace()) {
+    if text.is_empty()
+        || text.len() > LONGEST
+        || text.contains(|c: char| c == '/' || c == '"' || c.is_whitespace())
+    {
         return Err(format!("{} is no name of a hashlimit table", quote(text)).into());
     }
     Ok(text.to_owned())
@@ -95,9 +98,10 @@ fn mode(text: &str) -> Result<u8, Fault> {
 /// A rate in bytes, `512kb/s`, as the kernel's arithmetic rounds it; `None` if it is one in packets.
 fn bytes(text: &str) -> Result<Option<u64>, Fault> {
     let Some(amount) = text.strip_suffix("b/s") else { return Ok(None) };
-    let asked = byte_amount(amount)
-        .filter(|&bytes| bytes > 0 && bytes >> 4 < u64::from(u32::MAX))
-        .ok_or_else(|| Fault::from(format!("{} is no rate in bytes", quote(text))).help("try Nb/s, Nkb/s or Nmb/s"))?;
+    let asked =
+        byte_amount(amount).filter(|&bytes| bytes > 0 && bytes >> 4 < u64::from(u32::MAX)).ok_or_else(
+            || Fault::from(format!("{} is no rate in bytes", quote(text))).help("try Nb/s, Nkb/s or Nmb/s"),
+        )?;
     Ok(Some(rates::byte_rate(asked)))
 }
 

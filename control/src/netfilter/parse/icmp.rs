@@ -57,11 +57,14 @@ pub(in crate::netfilter) fn icmp_type(text: &str) -> Result<IcmpMatch, Fault> {
     }
     let lower = text.to_ascii_lowercase();
     let named = |whole: bool| {
-        TYPES.iter().filter(move |(name, ..)| name.eq_ignore_ascii_case(text) || (!whole && begins(name, text)))
+        TYPES
+            .iter()
+            .filter(move |(name, ..)| name.eq_ignore_ascii_case(text) || (!whole && begins(name, text)))
     };
     let mut found = named(true).chain(named(false));
     let fault = || Fault::from(format!("unknown ICMP type {}", quote(text)));
-    let &(name, icmp_type, code) = found.next().ok_or_else(|| fault().nearest(&lower, TYPES.iter().map(|t| t.0)))?;
+    let &(name, icmp_type, code) =
+        found.next().ok_or_else(|| fault().nearest(&lower, TYPES.iter().map(|t| t.0)))?;
     if !name.eq_ignore_ascii_case(text)
         && let Some((other, ..)) = found.next()
     {

@@ -56,7 +56,11 @@ const MATCHES: &[MatchExtension] = &[
         build: |given, _| Ok(Match::Comment(comment(given.require("comment")?.arg())?)),
     },
     MatchExtension { name: "limit", options: &[value(&["limit"]), value(&["limit-burst"])], build: limit },
-    MatchExtension { name: "hashlimit", options: hashlimit::OPTIONS, build: |given, _| hashlimit::build(given) },
+    MatchExtension {
+        name: "hashlimit",
+        options: hashlimit::OPTIONS,
+        build: |given, _| hashlimit::build(given),
+    },
     MatchExtension { name: "addrtype", options: ADDRTYPE, build: addrtype },
     MatchExtension {
         name: "iprange",
@@ -156,8 +160,12 @@ const MULTIPORT: &[Spec] = &[
     negatable(&["dports", "destination-ports"]),
     negatable(&["ports"]),
 ];
-const ADDRTYPE: &[Spec] =
-    &[negatable(&["src-type"]), negatable(&["dst-type"]), flag(&["limit-iface-in"]), flag(&["limit-iface-out"])];
+const ADDRTYPE: &[Spec] = &[
+    negatable(&["src-type"]),
+    negatable(&["dst-type"]),
+    flag(&["limit-iface-in"]),
+    flag(&["limit-iface-out"]),
+];
 const STATISTIC: &[Spec] =
     &[value(&["mode"]), negatable(&["probability"]), negatable(&["every"]), value(&["packet"])];
 const ECN: &[Spec] = &[

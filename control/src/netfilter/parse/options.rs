@@ -101,7 +101,9 @@ impl Given {
         let first = found.next();
         if let (Some(first), Some(second)) = (first, found.next()) {
             let (one, other) = (first.name, second.name);
-            return Err(format!("options \"--{one}\" and \"--{other}\" of {} exclude each other", self.what).into());
+            return Err(
+                format!("options \"--{one}\" and \"--{other}\" of {} exclude each other", self.what).into()
+            );
         }
         Ok(first)
     }

@@ -191,7 +191,8 @@ impl Reader<'_> {
             Some(Jump::Extension(loaded)) => loaded.extension.options,
             _ => &[],
         };
-        let target = target.iter().flat_map(|spec| spec.names.iter().map(move |name| (*name, Found::Target(spec))));
+        let target =
+            target.iter().flat_map(|spec| spec.names.iter().map(move |name| (*name, Found::Target(spec))));
         let matches = self.matches.iter().enumerate().rev().flat_map(|(at, loaded)| {
             loaded
                 .extension
@@ -238,7 +239,8 @@ impl Reader<'_> {
             let names: Vec<String> =
                 options.iter().flat_map(|spec| spec.names).map(|name| format!("--{name}")).collect();
             let fault = Fault::from(format!("unknown option {} of {what}", quote(&dashed)));
-            Some(fault.nearest(&dashed, names.iter().map(String::as_str))).filter(|fault| fault.help.is_some())
+            Some(fault.nearest(&dashed, names.iter().map(String::as_str)))
+                .filter(|fault| fault.help.is_some())
         };
         let target = match &self.jump {
             Some(Jump::Extension(loaded)) => of(&loaded.given.what, loaded.extension.options),
@@ -388,14 +390,17 @@ impl Reader<'_> {
     fn the_command(&mut self) -> Result<(Global, Vec<String>, bool), Fault> {
         let mut commands = std::mem::take(&mut self.commands).into_iter();
         let Some(first) = commands.next() else {
-            return Err(Fault::from("no command is given").help("try -A, -I, -D, -R, -L, -S, -F, -N, -X, -P, -E or -Z"));
+            return Err(Fault::from("no command is given")
+                .help("try -A, -I, -D, -R, -L, -S, -F, -N, -X, -P, -E or -Z"));
         };
         let Some(second) = commands.next() else { return Ok((first.0, first.1, false)) };
         let lists = |global| matches!(global, Global::List | Global::ListRules);
         let both = match (first.0, second.0) {
             (list, Global::Zero) if lists(list) && commands.len() == 0 => Some((first, second)),
             (Global::Zero, list) if lists(list) && commands.len() == 0 => Some((second, first)),
-            (one, other) => return Err(format!("{} and {} exclude each other", one.letter(), other.letter()).into()),
+            (one, other) => {
+                return Err(format!("{} and {} exclude each other", one.letter(), other.letter()).into());
+            }
         };
         match both {
             Some(((list, args), (_, zeroed))) => {
@@ -463,7 +468,9 @@ impl Found {
 
 fn addresses(list: &str, invert: bool) -> Result<Vec<AddrMatch>, Fault> {
     if invert && list.contains(',') {
-        return Err(Fault::from("\"!\" cannot stand before a list of addresses").help("make an ipset of them"));
+        return Err(
+            Fault::from("\"!\" cannot stand before a list of addresses").help("make an ipset of them")
+        );
     }
     list.split(',').map(|text| values::network(text, invert)).collect()
 }
@@ -483,7 +490,9 @@ fn jump(name: &str) -> Result<Jump, Fault> {
 
 fn rule_number(text: &str) -> Result<usize, Fault> {
     let number = values::number(text, u64::from(i32::MAX as u32)).filter(|&n| n > 0);
-    number.and_then(|n| usize::try_from(n).ok()).ok_or_else(|| format!("{} is no number of a rule", quote(text)).into())
+    number
+        .and_then(|n| usize::try_from(n).ok())
+        .ok_or_else(|| format!("{} is no number of a rule", quote(text)).into())
 }
 
 fn policy(text: &str) -> Result<Policy, Fault> {
@@ -499,7 +508,10 @@ fn policy(text: &str) -> Result<Policy, Fault> {
 pub(in crate::netfilter) fn counters(packets: &str, bytes: &str) -> Result<RuleCounters, Fault> {
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        text.parse().ok().filter(|_| digits).ok_or_else(|| Fault::from(format!("{} is no counter", quote(text))))
+        text.parse()
+            .ok()
+            .filter(|_| digits)
+            .ok_or_else(|| Fault::from(format!("{} is no counter", quote(text))))
     };
     Ok(RuleCounters { packets: number(packets)?, bytes: number(bytes)? })
 }

@@ -149,11 +149,14 @@ fn log(given: &Given) -> Result<Target, Fault> {
         Some(option) => {
             let by_name = || match option.arg() {
                 "panic" => Some(0),
-                name => LOG_LEVELS.iter().position(|level| *level == name).and_then(|at| u8::try_from(at).ok()),
+                name => {
+                    LOG_LEVELS.iter().position(|level| *level == name).and_then(|at| u8::try_from(at).ok())
+                }
             };
             let by_number = number(option.arg(), 7).and_then(|n| u8::try_from(n).ok());
             by_number.or_else(by_name).ok_or_else(|| {
-                Fault::from(format!("{} is no log level", quote(option.arg()))).nearest(option.arg(), LOG_LEVELS)
+                Fault::from(format!("{} is no log level", quote(option.arg())))
+                    .nearest(option.arg(), LOG_LEVELS)
             })?
         }
     };
@@ -165,7 +168,8 @@ fn log(given: &Given) -> Result<Target, Fault> {
         ("log-macdecode", 32),
     ];
     let flags = bits.iter().filter(|(name, _)| given.has(name)).map(|(_, bit)| bit).sum();
-    let prefix = given.get("log-prefix").map_or(Ok(String::new()), |option| prefix(option.name, option.arg(), 29))?;
+    let prefix =
+        given.get("log-prefix").map_or(Ok(String::new()), |option| prefix(option.name, option.arg(), 29))?;
     Ok(Target::Log(LogTarget { level, prefix, flags }))
 }
 
@@ -248,9 +252,9 @@ fn class(text: &str) -> Result<u32, Fault> {
         let hex = !part.is_empty() && part.len() <= 4 && part.bytes().all(|b| b.is_ascii_hexdigit());
         u32::from_str_radix(part, 16).ok().filter(|_| hex)
     };
-    text.split_once(':')
-        .and_then(|(major, minor)| Some(half(major)? << 16 | half(minor)?))
-        .ok_or_else(|| Fault::from(format!("{} is no class", quote(text))).help("try MAJOR:MINOR, hexadecimal"))
+    text.split_once(':').and_then(|(major, minor)| Some(half(major)? << 16 | half(minor)?)).ok_or_else(|| {
+        Fault::from(format!("{} is no class", quote(text))).help("try MAJOR:MINOR, hexadecimal")
+    })
 }
 
 fn set_tos(given: &Given) -> Result<Target, Fault> {

@@ -67,7 +67,8 @@ pub(super) fn build(given: &Given) -> Result<Match, Fault> {
 
 /// `hh:mm` or `hh:mm:ss`.
 fn time_of_day(text: &str) -> Result<u32, Fault> {
-    let fault = || Fault::from(format!("{} is no time of the day", quote(text))).help("try hh:mm or hh:mm:ss");
+    let fault =
+        || Fault::from(format!("{} is no time of the day", quote(text))).help("try hh:mm or hh:mm:ss");
     if !text.contains(':') {
         return Err(fault());
     }
@@ -86,7 +87,9 @@ fn clock(text: &str) -> Option<u32> {
 
 /// `YYYY[-MM[-DD[Thh[:mm[:ss]]]]]` in seconds since 1970. A day past the end of its month is one of the next.
 fn date(text: &str) -> Result<u32, Fault> {
-    let fault = || Fault::from(format!("{} is no date from 1970 to 2038", quote(text))).help("try YYYY-MM-DDThh:mm:ss");
+    let fault = || {
+        Fault::from(format!("{} is no date from 1970 to 2038", quote(text))).help("try YYYY-MM-DDThh:mm:ss")
+    };
     let (day, time) = text.split_once('T').map_or((text, None), |(day, time)| (day, Some(time)));
     let parts: Vec<&str> = day.split('-').collect();
     if parts.len() > 3 || (time.is_some() && parts.len() < 3) {
@@ -155,8 +158,9 @@ fn weekdays(text: &str) -> Result<u8, Fault> {
             Some(_) => None,
             None => WEEKDAYS.iter().enumerate().find(named).map(|(at, _)| at + 1),
         };
-        day.map(|day| bits | 1 << day)
-            .ok_or_else(|| Fault::from(format!("{} is no day of the week", quote(word))).nearest(word, WEEKDAYS))
+        day.map(|day| bits | 1 << day).ok_or_else(|| {
+            Fault::from(format!("{} is no day of the week", quote(word))).nearest(word, WEEKDAYS)
+        })
     })
 }
 
@@ -175,7 +179,9 @@ mod tests {
         ] {
             assert_eq!(date(text), Ok(seconds), "{text}");
         }
-        for text in ["", "1969", "2039", "2024-13", "2024-00", "24-1-1", "2024-01T1", "2024-01-01T24", "2024-1-1-1"] {
+        for text in
+            ["", "1969", "2039", "2024-13", "2024-00", "24-1-1", "2024-01T1", "2024-01-01T24", "2024-1-1-1"]
+        {
             assert!(date(text).is_err(), "{text}");
         }
         assert_eq!(civil(1_709_337_600 + 3661), (2024, 3, 2, 3661));

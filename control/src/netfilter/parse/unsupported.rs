@@ -11,8 +11,30 @@ const TRACKING_MATCHES: &[&str] =
     &["conntrack", "state", "connmark", "connbytes", "connlimit", "connlabel", "helper", "cluster", "socket"];
 /// Other matches of iptables.
 const MATCHES: &[&str] = &[
-    "ah", "bpf", "cgroup", "connsecmark", "cpu", "dccp", "devgroup", "esp", "ipcomp", "ipvs", "l2tp", "nfacct", "osf",
-    "owner", "physdev", "policy", "quota", "rateest", "realm", "recent", "sctp", "string", "udplite", "unclean",
+    "ah",
+    "bpf",
+    "cgroup",
+    "connsecmark",
+    "cpu",
+    "dccp",
+    "devgroup",
+    "esp",
+    "ipcomp",
+    "ipvs",
+    "l2tp",
+    "nfacct",
+    "osf",
+    "owner",
+    "physdev",
+    "policy",
+    "quota",
+    "rateest",
+    "realm",
+    "recent",
+    "sctp",
+    "string",
+    "udplite",
+    "unclean",
 ];
 /// Targets that change connection tracking entries.
 const TRACKING_TARGETS: &[&str] = &["CT", "NOTRACK", "CONNMARK", "CONNSECMARK", "SYNPROXY"];
@@ -20,8 +42,21 @@ const TRACKING_TARGETS: &[&str] = &["CT", "NOTRACK", "CONNMARK", "CONNSECMARK", 
 const NAT_TARGETS: &[&str] = &["DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP"];
 /// Other targets of iptables.
 const TARGETS: &[&str] = &[
-    "AUDIT", "CHECKSUM", "CLUSTERIP", "HL", "HMARK", "IDLETIMER", "LED", "QUEUE", "RATEEST", "SECMARK", "SET",
-    "TCPOPTSTRIP", "TEE", "TPROXY", "ULOG",
+    "AUDIT",
+    "CHECKSUM",
+    "CLUSTERIP",
+    "HL",
+    "HMARK",
+    "IDLETIMER",
+    "LED",
+    "QUEUE",
+    "RATEEST",
+    "SECMARK",
+    "SET",
+    "TCPOPTSTRIP",
+    "TEE",
+    "TPROXY",
+    "ULOG",
 ];
 
 const TRACKING: &str = "needs connection tracking, which is not supported yet";

@@ -104,14 +104,18 @@ pub(super) fn dscp_class(text: &str) -> Result<u8, Fault> {
         [b'A', b'F', _, _] if (1..=4).contains(&digit(2)) && (1..=3).contains(&digit(3)) => {
             Ok((digit(2) << 3) | (digit(3) << 1))
         }
-        _ => Err(Fault::from(format!("{} is no DSCP class", quote(text))).help("try BE, EF, CS0-CS7 or AF11-AF43")),
+        _ => {
+            Err(Fault::from(format!("{} is no DSCP class", quote(text)))
+                .help("try BE, EF, CS0-CS7 or AF11-AF43"))
+        }
     }
 }
 
 /// A rate, `N/second`, `/minute`, `/hour` or `/day`, the unit cut short at will: the period of one in 1/`scale` s, and
 /// the seconds of the unit.
 pub(super) fn rate(text: &str, scale: u64) -> Result<(u64, u64), Fault> {
-    let bad = || Fault::from(format!("{} is no rate", quote(text))).help("try N/second, N/minute, N/hour or N/day");
+    let bad =
+        || Fault::from(format!("{} is no rate", quote(text))).help("try N/second, N/minute, N/hour or N/day");
     let (count, unit) = text.split_once('/').unwrap_or((text, "second"));
     let seconds = [("second", 1), ("minute", 60), ("hour", 3600), ("day", 86400)]
         .into_iter()
@@ -171,7 +175,9 @@ pub(super) fn interface(option: &str, text: &str, invert: bool) -> Result<Option
         return Err(format!("{}: a name of an interface has at most {LONGEST} bytes", quote(text)).into());
     }
     if text.contains(|c: char| c.is_whitespace() || c == '/') {
-        return Err(format!("{} is no name of an interface: blanks and \"/\" are not allowed", quote(text)).into());
+        return Err(
+            format!("{} is no name of an interface: blanks and \"/\" are not allowed", quote(text)).into()
+        );
     }
     match text.strip_suffix('+') {
         Some("") if invert => Err(format!("! -{option} + leaves no interface").into()),
@@ -213,7 +219,9 @@ mod tests {
         assert_eq!(net("10.1"), Ok((0x0a01_0000, u32::MAX)));
         assert_eq!(net("10.0.0.5/255.0.255.0"), Ok((0x0a00_0000, 0xff00_ff00)));
         assert_eq!(net("1.2.3.4/0"), Ok((0, 0)));
-        for text in ["", "10.0.0.256", "1.2.3.4.5", "1.2.3.4/33", "1.2.3.4/", "1.2.3.4/255.255", "1.2.3.4/0xffffff00"] {
+        for text in
+            ["", "10.0.0.256", "1.2.3.4.5", "1.2.3.4/33", "1.2.3.4/", "1.2.3.4/255.255", "1.2.3.4/0xffffff00"]
+        {
             assert!(net(text).is_err(), "{text}");
         }
         assert!(network("example.org", false).unwrap_err().help.unwrap().contains("not looked up"));

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use skiff_dataplane::netfilter::ip_tables::rule::{AddrMatch, IfaceMatch, Policy, Rule, RuleCounters, Target};
+use skiff_dataplane::netfilter::ip_tables::rule::{
+    AddrMatch, IfaceMatch, Policy, Rule, RuleCounters, Target,
+};
 
 use super::save::{iface_name, mask};
 use super::{list, targets};
@@ -28,8 +30,7 @@ pub(in crate::netfilter) fn header(chain: &DraftChain, references: usize, listin
         text.push_str("num  ");
     }
     if listing.verbose {
-        let width = if listing.exact { 8 } else { 5 };
-        let _ = write!(text, "{:>width$} {:>width$} ", "pkts", "bytes");
+        text.push_str(if listing.exact { "    pkts      bytes " } else { " pkts bytes " });
     }
     let _ = write!(text, "{:<9}  prot opt", "target");
     if listing.verbose {
@@ -57,14 +58,20 @@ pub(in crate::netfilter) fn row(at: usize, rule: &Rule, listing: Listing) -> Str
         (None, false) => "all".to_owned(),
     };
     let not = |invert: bool| if invert { '!' } else { ' ' };
-    let _ = write!(text, "{:<9} {}{proto:<4} ", targets::name(&rule.target), not(rule.ip.proto.is_some_and(|p| p.invert)));
+    let _ = write!(
+        text,
+        "{:<9} {}{proto:<4} ",
+        targets::name(&rule.target),
+        not(rule.ip.proto.is_some_and(|p| p.invert))
+    );
     text.push_str(match rule.ip.fragment.map(|fragment| fragment.invert) {
         None => "-- ",
         Some(false) => "-f ",
         Some(true) => "!f ",
     });
     if listing.verbose {
-        let (iniface, outiface) = (interface(rule.ip.iniface.as_ref(), listing), interface(rule.ip.outiface.as_ref(), listing));
+        let (iniface, outiface) =
+            (interface(rule.ip.iniface.as_ref(), listing), interface(rule.ip.outiface.as_ref(), listing));
         let _ = write!(text, " {iniface:<6} {outiface:<6} ");
     }
     for side in [&rule.ip.src, &rule.ip.dst] {

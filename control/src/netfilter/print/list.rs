@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use skiff_dataplane::netfilter::ip_tables::rule::*;
 
+use super::rates;
 use super::save::{
-    address_types, addresses, date, directions, hashlimit_modes, hashlimit_rate, hashlimit_settings, masked32,
-    monthdays, multiport_option, packet_type, probability, range16, tcp_flags, time_of_day, u32_tests, weekdays,
+    address_types, addresses, date, directions, hashlimit_modes, hashlimit_rate, hashlimit_settings,
+    masked32, monthdays, multiport_option, packet_type, probability, range16, tcp_flags, time_of_day,
+    u32_tests, weekdays,
 };
 use super::targets::{last_queue, nflog, reject_name};
-use super::rates;
 use crate::netfilter::names;
 use crate::netfilter::parse::{ALL_MONTHDAYS, ALL_WEEKDAYS, DAY_END, LOG_LEVELS, NEVER, icmp_name};
 use crate::netfilter::words::quote_saved;
@@ -211,7 +212,8 @@ fn time(text: &mut String, time: &TimeMatch) -> std::fmt::Result {
             3 => "rd",
             _ => "th",
         };
-        let days: Vec<String> = monthdays(time.monthdays).map(|day| format!("{day}{}", suffix(day))).collect();
+        let days: Vec<String> =
+            monthdays(time.monthdays).map(|day| format!("{day}{}", suffix(day))).collect();
         write!(text, " on {}", days.join(","))?;
     }
     if time.date_start != 0 {
@@ -273,7 +275,12 @@ fn target(text: &mut String, target: &Target, numeric: bool) -> std::fmt::Result
         Target::Tcpmss(TcpmssTarget::Set(mss)) => write!(text, " TCPMSS set {mss}"),
         Target::Tcpmss(TcpmssTarget::ClampToPmtu) => write!(text, " TCPMSS clamp to PMTU"),
         Target::Ecn(ecn) => self::ecn(text, ecn),
-        Target::None | Target::Accept | Target::Drop | Target::Return | Target::Jump { .. } | Target::Trace => Ok(()),
+        Target::None
+        | Target::Accept
+        | Target::Drop
+        | Target::Return
+        | Target::Jump { .. }
+        | Target::Trace => Ok(()),
     }
 }
 

@@ -49,8 +49,10 @@ const BYTE_UNITS: [(u32, &str); 3] = [(20, "m"), (10, "k"), (0, "")];
 
 /// A rate in bytes a second, `512kb/s`: in the largest unit that keeps the kernel's cost.
 pub(in crate::netfilter) fn bytes_per_second(rate: u64) -> String {
-    let keeps = |shift: u32| rate >> shift > 0 && byte_cost(rate >> shift << shift) == byte_cost(rate);
-    let (shift, letter) = BYTE_UNITS.into_iter().find(|(shift, _)| keeps(*shift)).unwrap_or((0, ""));
+    // iptables masks with 32 bits, so that from 4 GiB/s on a unit seldom keeps the cost.
+    let cut = |shift: u32| rate & u64::from(u32::MAX << shift);
+    let keeps = |shift: &(u32, &str)| rate >> shift.0 > 0 && byte_cost(cut(shift.0)) == byte_cost(rate);
+    let (shift, letter) = BYTE_UNITS.into_iter().find(keeps).unwrap_or((0, ""));
     format!("{}{letter}b/s", rate >> shift)
 }
 
@@ -79,9 +81,13 @@ mod tests {
 
     #[test]
     fn units_are_those_iptables_picks() {
-        for (period, text) in
-            [(85_714, "7/min"), (6_000, "100/min"), (10_000, "1/sec"), (12_000_000, "3/hour"), (86_400, "10000/day")]
-        {
+        for (period, text) in [
+            (85_714, "7/min"),
+            (6_000, "100/min"),
+            (10_000, "1/sec"),
+            (12_000_000, "3/hour"),
+            (86_400, "10000/day"),
+        ] {
             assert_eq!(per_unit(period, LIMIT_SCALE), text);
         }
         // 3000/hour has the period of 50/min.
@@ -94,7 +100,8 @@ mod tests {
             assert_eq!(byte_rate(asked), kept, "{asked}");
             assert_eq!(byte_rate(kept), kept, "{kept}");
         }
-        for (asked, text) in [(1024 << 20, "1040mb/s"), (1000, "992b/s"), (100_000, "100000b/s"), (5, "0b/s")] {
+        for (asked, text) in [(1024 << 20, "1040mb/s"), (1000, "992b/s"), (100_000, "100000b/s"), (5, "0b/s")]
+        {
             assert_eq!(bytes_per_second(byte_rate(asked)), text);
         }
         assert_eq!((byte_burst(1_000_000), byte_burst(2 << 20)), ("976kb".to_owned(), "2mb".to_owned()));

@@ -8,8 +8,8 @@ use skiff_dataplane::netfilter::ip_tables::rule::*;
 use super::rates;
 use super::targets::target;
 use crate::netfilter::parse::{
-    ADDRESS_TYPES, ALL_MONTHDAYS, ALL_WEEKDAYS, DAY_END, HASHLIMIT_MODES, NEVER, PACKET_TYPES, TCP_FLAGS, WEEKDAYS,
-    civil,
+    ADDRESS_TYPES, ALL_MONTHDAYS, ALL_WEEKDAYS, DAY_END, HASHLIMIT_MODES, NEVER, PACKET_TYPES, TCP_FLAGS,
+    WEEKDAYS, civil,
 };
 use crate::netfilter::{names, words};
 
@@ -44,7 +44,11 @@ fn word(text: &mut String, invert: bool, args: std::fmt::Arguments<'_>) {
 
 fn address(text: &mut String, option: &str, address: &AddrMatch) {
     if address.mask != 0 || address.invert {
-        word(text, address.invert, format_args!("{option} {}/{}", Ipv4Addr::from_bits(address.addr), mask(address.mask)));
+        word(
+            text,
+            address.invert,
+            format_args!("{option} {}/{}", Ipv4Addr::from_bits(address.addr), mask(address.mask)),
+        );
     }
 }
 
@@ -88,7 +92,9 @@ fn matching(text: &mut String, m: &Match) {
             word(text, multiport.invert, format_args!("--{option} {}", list.join(",")));
         }
         Match::Mark(mark) => word(text, mark.invert, format_args!("--mark {}", masked32(&mark.value))),
-        Match::Comment(comment) => word(text, false, format_args!("--comment {}", words::quote_saved(comment))),
+        Match::Comment(comment) => {
+            word(text, false, format_args!("--comment {}", words::quote_saved(comment)))
+        }
         Match::Limit(limit) => {
             let rate = rates::per_unit(u64::from(limit.avg), rates::LIMIT_SCALE);
             word(text, false, format_args!("--limit {rate}"));
@@ -109,7 +115,9 @@ fn matching(text: &mut String, m: &Match) {
         Match::Set(set) => {
             word(text, set.invert, format_args!("--match-set {} {}", set.name, directions(&set.src)));
         }
-        Match::Length(length) => word(text, length.invert, format_args!("--length {}", range16(&length.value))),
+        Match::Length(length) => {
+            word(text, length.invert, format_args!("--length {}", range16(&length.value)))
+        }
         Match::Ttl(ttl) => {
             let (invert, option, value) = match *ttl {
                 TtlMatch::Eq(value) => (false, "--ttl-eq", value),
@@ -126,14 +134,20 @@ fn matching(text: &mut String, m: &Match) {
         Match::Statistic(statistic) => match statistic.value {
             StatisticMatch::Random { probability } => {
                 text.push_str(" --mode random");
-                word(text, statistic.invert, format_args!("--probability {}", self::probability(probability)));
+                word(
+                    text,
+                    statistic.invert,
+                    format_args!("--probability {}", self::probability(probability)),
+                );
             }
             StatisticMatch::Nth { every, packet } => {
                 text.push_str(" --mode nth");
                 word(text, statistic.invert, format_args!("--every {every} --packet {packet}"));
             }
         },
-        Match::Pkttype(kind) => word(text, kind.invert, format_args!("--pkt-type {}", packet_type(kind.value))),
+        Match::Pkttype(kind) => {
+            word(text, kind.invert, format_args!("--pkt-type {}", packet_type(kind.value)))
+        }
         Match::Rpfilter(rpfilter) => {
             let flags = [
                 (rpfilter.loose, " --loose"),
@@ -203,7 +217,11 @@ pub(super) fn range16(range: &Range<u16>) -> String {
 }
 
 fn multiport_range(range: &MultiportRange) -> String {
-    if range.is_range { format!("{}:{}", range.ports.min, range.ports.max) } else { range.ports.min.to_string() }
+    if range.is_range {
+        format!("{}:{}", range.ports.min, range.ports.max)
+    } else {
+        range.ports.min.to_string()
+    }
 }
 
 /// Which ports, as the option and `-L` name them.
@@ -217,7 +235,8 @@ pub(super) fn multiport_option(kind: MultiportKind) -> &'static str {
 
 /// `SYN,ACK`, or `NONE`.
 pub(super) fn tcp_flags(bits: u8) -> String {
-    let set: Vec<&str> = (0u8..).zip(TCP_FLAGS).filter(|(bit, _)| bits & 1 << bit != 0).map(|(_, name)| name).collect();
+    let set: Vec<&str> =
+        (0u8..).zip(TCP_FLAGS).filter(|(bit, _)| bits & 1 << bit != 0).map(|(_, name)| name).collect();
     if set.is_empty() { "NONE".to_owned() } else { set.join(",") }
 }
 
@@ -297,7 +316,8 @@ pub(super) fn hashlimit_rate(hashlimit: &HashlimitMatch) -> (String, Option<Stri
 
 /// The modes of `-m hashlimit`, joined.
 pub(super) fn hashlimit_modes(mode: u8, separator: &str) -> String {
-    let names: Vec<&str> = HASHLIMIT_MODES.iter().filter(|(_, bit)| mode & bit != 0).map(|(name, _)| *name).collect();
+    let names: Vec<&str> =
+        HASHLIMIT_MODES.iter().filter(|(_, bit)| mode & bit != 0).map(|(name, _)| *name).collect();
     names.join(separator)
 }
 
@@ -312,7 +332,11 @@ pub(super) fn hashlimit_settings(hashlimit: &HashlimitMatch) -> Vec<(&'static st
         ("srcmask", u32::from(hashlimit.srcmask), 32),
         ("dstmask", u32::from(hashlimit.dstmask), 32),
     ];
-    settings.into_iter().filter(|(_, value, default)| value != default).map(|(name, value, _)| (name, value)).collect()
+    settings
+        .into_iter()
+        .filter(|(_, value, default)| value != default)
+        .map(|(name, value, _)| (name, value))
+        .collect()
 }
 
 fn hashlimit(text: &mut String, hashlimit: &HashlimitMatch) {
@@ -400,5 +424,9 @@ pub(super) fn u32_tests(tests: &[U32Test]) -> String {
 }
 
 fn u32_value(range: &Range<u32>) -> String {
-    if range.min == range.max { format!("{:#x}", range.min) } else { format!("{:#x}:{:#x}", range.min, range.max) }
+    if range.min == range.max {
+        format!("{:#x}", range.min)
+    } else {
+        format!("{:#x}:{:#x}", range.min, range.max)
+    }
 }
