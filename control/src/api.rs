@@ -20,6 +20,7 @@ use nix::sys::socket::SockType;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::netfilter::{Call, Program};
 use listen::SocketFile;
 
 /// How long [`Server::stop`] waits for requests that are being answered.
@@ -29,6 +30,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub trait Backend: Send + Sync + 'static {
     /// Runs `skiff ip`; `args` are the words after `ip`.
     fn ip(&self, args: &[String]) -> Reply;
+    /// Runs a program of netfilter's: `iptables` and its kin.
+    fn netfilter(&self, program: Program, call: &Call) -> Reply;
     /// Shows state, as text or as JSON.
     fn show(&self, what: Show, json: bool) -> Reply;
     /// All metrics in the Prometheus text format.

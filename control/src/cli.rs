@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::api::{Reply, Show};
 use crate::bench::Case;
 use crate::client::{Client, ClientError};
+use crate::netfilter::{Call, Program};
 
 /// Where the daemon's socket is unless `--socket` or `SKIFF_SOCKET` names another.
 pub const DEFAULT_SOCKET: &str = "/run/skiff/skiff.sock";
@@ -41,6 +42,34 @@ pub enum Command {
     #[command(disable_help_flag = true)]
     Ip {
         /// The words after `ip`, as iproute2 takes them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// Show and change packet filter rules, in iptables' language
+    #[command(name = "iptables", disable_help_flag = true)]
+    Iptables {
+        /// The words after `iptables`, as it takes them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// Print all rules as iptables-save does
+    #[command(name = "iptables-save", disable_help_flag = true)]
+    IptablesSave {
+        /// The words after `iptables-save`, as it takes them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// Load rules from a file or standard input
+    #[command(name = "iptables-restore", disable_help_flag = true)]
+    IptablesRestore {
+        /// The words after `iptables-restore`, as it takes them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// Show and change sets of addresses and ports, in ipset's language
+    #[command(name = "ipset", disable_help_flag = true)]
+    Ipset {
+        /// The words after `ipset`, as it takes them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
@@ -258,6 +287,10 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
     let client = Client::new(&cli.socket);
     let answer = match &cli.command {
         Command::Ip { args } => client.ip(args),
+        Command::Iptables { args } => return Some(netfilter(&client, Program::Iptables, args)),
+        Command::IptablesSave { args } => return Some(netfilter(&client, Program::IptablesSave, args)),
+        Command::IptablesRestore { args } => return Some(netfilter(&client, Program::IptablesRestore, args)),
+        Command::Ipset { args } => return Some(netfilter(&client, Program::Ipset, args)),
         Command::Drops(show) => client.show(Show::Drops, show.json),
         Command::Lcore(show) => client.show(Show::Lcores, show.json),
         Command::Mem(show) => client.show(Show::Mem, show.json),
@@ -267,7 +300,29 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Metrics => client.metrics().map(Reply::ok),
         Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) => return None,
     };
-    Some(answer.unwrap_or_else(|error: ClientError| Reply::failed(error.exit(), format!("skiff: {error}\n"))))
+    Some(answer.unwrap_or_else(no_answer))
+}
+
+fn no_answer(error: ClientError) -> Reply {
+    Reply::failed(error.exit(), format!("skiff: {error}\n"))
+}
+
+/// Runs a program of netfilter's; the text it reads is read here, where the user's files are.
+fn netfilter(client: &Client, program: Program, args: &[String]) -> Reply {
+    let mut call = Call { args: args.to_vec(), input: String::new(), input_name: "stdin".to_owned() };
+    let read = match program.input(args) {
+        None => Ok(String::new()),
+        Some(None) => io::read_to_string(io::stdin()),
+        Some(Some(file)) => {
+            call.input_name.clone_from(&args[file]);
+            std::fs::read_to_string(&args[file])
+        }
+    };
+    match read {
+        Ok(text) => call.input = text,
+        Err(error) => return Reply::failed(Exit::Failed as u8, error_line(&call.input_name, error)),
+    }
+    client.netfilter(program, &call).unwrap_or_else(no_answer)
 }
 
 /// Prints a reply and gives its exit code. A reader that left early (`skiff ... | head`) is no failure.

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use crate::api::{IpCommand, Reply, Show};
+use crate::netfilter::{Call, Program};
 
 /// No command takes the daemon longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -75,6 +76,15 @@ impl Client {
     pub fn ip(&self, args: &[String]) -> Result<Reply, ClientError> {
         let body = serde_json::to_vec(&IpCommand { args: args.to_vec() }).map_err(|e| self.bad(e))?;
         self.reply(Method::POST, "/v1/ip", body)
+    }
+
+    /// Runs a program of netfilter's there.
+    ///
+    /// # Errors
+    /// [`ClientError`] if no answer came; a refusal is an answer.
+    pub fn netfilter(&self, program: Program, call: &Call) -> Result<Reply, ClientError> {
+        let body = serde_json::to_vec(call).map_err(|e| self.bad(e))?;
+        self.reply(Method::POST, &format!("/v1/{}", program.name()), body)
     }
 
     /// Asks for state.

@@ -12,6 +12,7 @@ pub mod drops;
 pub mod facts;
 pub mod ip;
 pub mod metrics;
+pub mod netfilter;
 pub mod nfqueue;
 pub mod router;
 pub mod rtnl;

@@ -28,6 +28,10 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(args),
         // The daemon answers these; see above.
         Command::Ip { .. }
+        | Command::Iptables { .. }
+        | Command::IptablesSave { .. }
+        | Command::IptablesRestore { .. }
+        | Command::Ipset { .. }
         | Command::Drops(_)
         | Command::Lcore(_)
         | Command::Mem(_)

@@ -11,9 +11,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::{Backend, IpCommand, Reply, Show};
+use crate::netfilter::{Call, Program};
 
 /// No command line is longer.
 pub(super) const MAX_BODY: usize = 64 * 1024;
+
+/// No ruleset is longer.
+const MAX_RULESET: usize = 64 << 20;
 
 type Daemon = State<Arc<dyn Backend>>;
 
@@ -29,7 +33,19 @@ pub(super) fn all(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/nfqueue", get(|daemon, query| show(Show::Nfqueue, daemon, query)))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(backend.clone());
-    scrape(backend).merge(commands)
+    scrape(backend.clone()).merge(commands).merge(netfilter_routes(backend))
+}
+
+/// Programs of netfilter's, whose texts may be long.
+fn netfilter_routes(backend: Arc<dyn Backend>) -> Router {
+    let program = |program| post(move |daemon, body| netfilter(program, daemon, body));
+    Router::new()
+        .route("/v1/iptables", program(Program::Iptables))
+        .route("/v1/iptables-save", program(Program::IptablesSave))
+        .route("/v1/iptables-restore", program(Program::IptablesRestore))
+        .route("/v1/ipset", program(Program::Ipset))
+        .layer(DefaultBodyLimit::max(MAX_RULESET))
+        .with_state(backend)
 }
 
 /// What a scraper may see: for TCP.
@@ -40,9 +56,26 @@ pub(super) fn scrape(backend: Arc<dyn Backend>) -> Router {
 async fn ip(State(daemon): Daemon, body: Result<Json<IpCommand>, JsonRejection>) -> Response {
     match body {
         Ok(Json(command)) => Json(daemon.ip(&command.args)).into_response(),
-        Err(JsonRejection::JsonDataError(error)) => bad_request(&error.body_text()),
-        Err(JsonRejection::JsonSyntaxError(error)) => bad_request(&error.body_text()),
-        Err(other) => (other.status(), format!("{}\n", other.body_text())).into_response(),
+        Err(rejection) => refuse(rejection),
+    }
+}
+
+async fn netfilter(
+    program: Program,
+    State(daemon): Daemon,
+    body: Result<Json<Call>, JsonRejection>,
+) -> Response {
+    match body {
+        Ok(Json(call)) => Json(daemon.netfilter(program, &call)).into_response(),
+        Err(rejection) => refuse(rejection),
+    }
+}
+
+fn refuse(rejection: JsonRejection) -> Response {
+    match rejection {
+        JsonRejection::JsonDataError(error) => bad_request(&error.body_text()),
+        JsonRejection::JsonSyntaxError(error) => bad_request(&error.body_text()),
+        other => (other.status(), format!("{}\n", other.body_text())).into_response(),
     }
 }
 

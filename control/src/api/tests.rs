@@ -21,6 +21,10 @@ impl Backend for Fake {
         }
     }
 
+    fn netfilter(&self, program: Program, call: &Call) -> Reply {
+        Reply::ok(format!("{} {} {}", program.name(), call.args.join(" "), call.input.len()))
+    }
+
     fn show(&self, what: Show, json: bool) -> Reply {
         Reply::ok(format!("{what:?} {json}"))
     }
@@ -215,4 +219,15 @@ fn something_else_on_the_socket_is_a_bad_answer() {
     assert!(matches!(error, ClientError::BadAnswer { .. }), "{error}");
     assert_eq!(error.exit(), 1);
     stranger.join().unwrap();
+}
+
+#[test]
+fn programs_of_netfilter_have_a_route_each_and_texts_may_be_long() {
+    let bench = Bench::start();
+    let client = Client::new(bench.socket());
+    let call = Call { args: vec!["-n".to_owned()], input: "x".repeat(1 << 20), input_name: "f".to_owned() };
+    for program in [Program::Iptables, Program::IptablesSave, Program::IptablesRestore, Program::Ipset] {
+        let reply = client.netfilter(program, &call).unwrap();
+        assert_eq!(reply.stdout, format!("{} -n {}", program.name(), 1 << 20));
+    }
 }

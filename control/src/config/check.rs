@@ -38,6 +38,16 @@ fn summary(config: &Config, plan: &MemoryPlan, out: &mut dyn Write) -> io::Resul
     }
     let (routes, neighbours, sysctls) = (config.routes.len(), config.neighbours.len(), config.sysctl.len());
     writeln!(out, "  routes {routes}, neighbours {neighbours}, sysctls {sysctls}")?;
+    if let Some(netfilter) = &config.netfilter {
+        let chains = || netfilter.tables.iter().flat_map(|table| &table.chains);
+        let rules: usize = chains().map(|chain| chain.rules.len()).sum();
+        writeln!(
+            out,
+            "  netfilter: rules {rules}, chains {}, sets {}",
+            chains().count(),
+            netfilter.sets.len()
+        )?;
+    }
     writeln!(out, "  memory {plan}")
 }
 

@@ -12,6 +12,7 @@ mod diag;
 mod interface;
 mod memory;
 mod model;
+mod netfilter;
 mod route;
 mod section;
 mod sysctl;
@@ -115,12 +116,10 @@ fn read<'t>(source: &'t Source<'t>, file: &str, root: &'t DeTable<'t>) -> Config
         routes: top.get("route").map_or(Vec::new(), |value| route::read_routes(source, value)),
         neighbours: top.get("neighbour").map_or(Vec::new(), |value| route::read_neighbours(source, value)),
         sysctl: top.get("sysctl").map_or(Vec::new(), |value| sysctl::read(source, value)),
+        netfilter: top.get("netfilter").and_then(|value| netfilter::read(source, value)),
     };
     if let Some(value) = top.get("traffic-control") {
         text::check_traffic_control(source, value);
-    }
-    if let Some(value) = top.get("netfilter") {
-        text::check_netfilter(source, value);
     }
     let names: Vec<&str> = match top.get("interface").map(|value| value.get_ref()) {
         Some(DeValue::Table(table)) => table.keys().map(|name| &**name.get_ref()).collect(),

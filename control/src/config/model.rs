@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 use skiff_dataplane::net::MacAddr;
+use skiff_dataplane::netfilter::ip_tables::rule::Ruleset;
 
 use super::device::Device;
 use super::diag::{At, Diagnostic, Fault, Pos};
@@ -38,6 +39,8 @@ pub struct Config {
     pub neighbours: Vec<Neighbour>,
     /// `[sysctl]`, in the order of the file.
     pub sysctl: Vec<Sysctl>,
+    /// `[netfilter]`: rules and the sets they name.
+    pub netfilter: Option<At<Ruleset>>,
 }
 
 impl PartialEq for Config {
@@ -49,6 +52,7 @@ impl PartialEq for Config {
             && self.routes == other.routes
             && self.neighbours == other.neighbours
             && self.sysctl == other.sysctl
+            && self.netfilter == other.netfilter
     }
 }
 

@@ -379,9 +379,24 @@ fn what_is_not_built_yet_is_refused_by_name() {
             (
                 "[netfilter]\nrules = '''\n*filter\n:FORWARD ACCEPT [0:0]\nFORWARD -j DROP\n'''",
                 &[
-                    "r:8:1: [netfilter] is not supported yet",
-                    "r:9:1: table \"filter\" has no COMMIT",
+                    "r:10:1: table \"filter\" has no COMMIT",
                     "r:12:1: \"FORWARD -j DROP\" is neither a chain, a rule nor COMMIT",
+                ],
+            ),
+            (
+                "[netfilter]\nsets = \"create a hash:ip\"\nrules = '''\n*filter\n -A INPUT -p tcp --dpotr 22\n\
+                 -A INPUT -m set --match-set b src\nCOMMIT\n*nat\nCOMMIT\n'''",
+                &[
+                    "r:12:2: unknown option \"--dpotr\" of match \"tcp\", did you mean \"--dport\"?",
+                    "r:13:1: there is no set \"b\"",
+                    "r:15:1: table \"nat\" needs address translation, which is not supported yet",
+                ],
+            ),
+            (
+                "[netfilter]\nsets = '''\ncreate a hash:ip\nadd a 10.0.0.256\n'''\nrule = ''",
+                &[
+                    "r:11:1: \"10.0.0.256\" is no IPv4 address or network",
+                    "r:13:1: unknown key \"rule\", did you mean \"rules\"?",
                 ],
             ),
         ],

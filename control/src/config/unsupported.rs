@@ -15,10 +15,8 @@ pub(super) fn check(top: &Section<'_>, config: &Config) {
         };
         top.source.report(pos, format!("interface {}: {kind} is not supported yet", quote(&interface.name)));
     }
-    for section in ["traffic-control", "netfilter"] {
-        if let Some(value) = top.get(section) {
-            let pos = top.source.pos(value.span().start);
-            top.source.report(pos, format!("[{section}] is not supported yet"));
-        }
+    if let Some(value) = top.get("traffic-control") {
+        let pos = top.source.pos(value.span().start);
+        top.source.report(pos, "[traffic-control] is not supported yet");
     }
 }

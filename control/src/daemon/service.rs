@@ -9,6 +9,7 @@ use super::Handle;
 use crate::api::{Backend, Reply, Show};
 use crate::facts::Facts;
 use crate::metrics::{Exporter, MAX_SERIES_PER_FAMILY};
+use crate::netfilter::{Call, Program};
 use crate::show;
 
 /// The daemon behind the API.
@@ -36,6 +37,10 @@ impl Service {
 impl Backend for Service {
     fn ip(&self, args: &[String]) -> Reply {
         self.router.lock().ip(args)
+    }
+
+    fn netfilter(&self, program: Program, call: &Call) -> Reply {
+        self.router.lock().netfilter(program, call)
     }
 
     fn show(&self, what: Show, json: bool) -> Reply {

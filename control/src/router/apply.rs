@@ -75,6 +75,9 @@ impl Router {
                 complain(neighbour.address.pos, format!("neighbour {}", neighbour.address.value), refusal);
             }
         }
+        if let Err(fault) = self.apply_netfilter(old.as_ref(), &config) {
+            faults.push(fault);
+        }
         self.config = Some(config);
         self.applies.last_ok = faults.is_empty();
         if faults.is_empty() {

@@ -6,6 +6,7 @@
 mod apply;
 mod commands;
 mod neighbours;
+mod netfilter;
 mod picture;
 mod routes;
 mod ruleset;

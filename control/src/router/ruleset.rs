@@ -74,6 +74,15 @@ impl Router {
         let before = self.ruleset();
         let mut after = before.clone();
         edit(&mut after);
+        self.replace_ruleset(before, after)
+    }
+
+    /// Makes `after` the rule set in force, which was made of `before`, what [`ruleset`](Self::ruleset) gave. Rules that
+    /// are in both, with the counters they had, lose no packet.
+    ///
+    /// # Errors
+    /// As [`set_ruleset`](Self::set_ruleset).
+    pub fn replace_ruleset(&mut self, before: Ruleset, after: Ruleset) -> Result<(), CompileError> {
         let kept = kept(&before, &after);
         let old = self.rules.compiled.clone();
         self.set_ruleset(after)?;

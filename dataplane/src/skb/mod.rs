@@ -39,7 +39,7 @@ pub mod flags {
     /// [`SkbFields::frag_max_size`](super::SkbFields::frag_max_size).
     pub const REASSEMBLED: u8 = 1 << 7;
     /// A rule marked it: the rules it meets are reported.
-    pub const NF_TRACE: u8 = 1 << 6;
+    pub const NF_TRACE: u8 = 1 << 3;
 }
 
 /// The hot per-packet fields. 28 bytes: what the mbuf's dynamic-field area has room for beside a driver's timestamp.

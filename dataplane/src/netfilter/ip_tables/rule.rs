@@ -612,7 +612,7 @@ pub struct IpSet {
     pub kind: SetKind,
     /// What is in it.
     pub entries: Vec<SetEntry>,
-    /// Most elements it takes.
+    /// Most elements it takes; of bitmap:port its range, the first port in the high half and the last in the low.
     pub maxelem: u32,
 }
 
