@@ -12,6 +12,7 @@ mod diag;
 mod interface;
 mod memory;
 mod model;
+mod multicast;
 mod route;
 mod section;
 mod sysctl;
@@ -47,6 +48,8 @@ const SECTIONS: &[&str] = &[
     "interface",
     "route",
     "neighbour",
+    "mroute",
+    "igmp-proxy",
     "sysctl",
     "traffic-control",
     "netfilter",
@@ -114,6 +117,8 @@ fn read<'t>(source: &'t Source<'t>, file: &str, root: &'t DeTable<'t>) -> Config
         interfaces: interfaces.read,
         routes: top.get("route").map_or(Vec::new(), |value| route::read_routes(source, value)),
         neighbours: top.get("neighbour").map_or(Vec::new(), |value| route::read_neighbours(source, value)),
+        mroutes: top.get("mroute").map_or(Vec::new(), |value| multicast::read_mroutes(source, value)),
+        igmp_proxy: top.get("igmp-proxy").and_then(|value| multicast::read_proxy(source, value)),
         sysctl: top.get("sysctl").map_or(Vec::new(), |value| sysctl::read(source, value)),
     };
     if let Some(value) = top.get("traffic-control") {

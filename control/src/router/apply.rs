@@ -75,6 +75,7 @@ impl Router {
                 complain(neighbour.address.pos, format!("neighbour {}", neighbour.address.value), refusal);
             }
         }
+        self.apply_multicast(old.as_ref(), &config, &mut faults);
         self.config = Some(config);
         self.applies.last_ok = faults.is_empty();
         if faults.is_empty() {

@@ -32,13 +32,18 @@ impl Router {
                 ToControl::Resolve { dev, addr, skb } => self.resolve(dev, addr, skb, now, &mut actions),
                 ToControl::NeighUsed(id) => self.neigh.used(id, now, &mut actions),
                 ToControl::Arp { dev, learn } => self.neigh.arp_update(dev, learn, now, &mut actions),
+                ToControl::Igmp { dev, skb } => self.igmp_rcv(dev, skb, now),
+                ToControl::McUnresolved { dev, skb } => self.mc_unresolved(dev, skb, now),
+                ToControl::McWrongVif { .. } => self.mc_wrong_vif(),
             }
         }
         self.neigh.tick(now, &mut actions);
         self.act(actions);
         self.turn_epoch();
+        let multicast = self.mc_turn(now);
         self.reclaim();
-        (self.neigh.next_deadline(), served == MESSAGES_A_TURN)
+        let deadline = self.neigh.next_deadline();
+        (multicast.map_or(deadline, |at| at.min(deadline)), served == MESSAGES_A_TURN)
     }
 
     fn resolve(&mut self, dev: IfIndex, addr: u32, skb: Skb, now: Instant, actions: &mut Vec<Action<Skb>>) {
@@ -182,13 +187,22 @@ impl Router {
             self.neigh.flush_dev(dev, self.clock.now(), &mut actions);
         }
         self.act(actions);
+        self.mc_purge();
         while let Some(message) = self.shared.receive_control() {
-            if let ToControl::Resolve { skb, .. } = message {
+            if let ToControl::Resolve { skb, .. }
+            | ToControl::Igmp { skb, .. }
+            | ToControl::McUnresolved { skb, .. } = message
+            {
                 self.kfree_skb(skb, DropReason::Shutdown);
             }
         }
         for lcore in 0..self.shared.lcores() {
-            while let Some(ToLcore::Xmit(skb) | ToLcore::NeighFailed(skb)) = self.shared.receive_lcore(lcore)
+            while let Some(
+                ToLcore::Xmit(skb)
+                | ToLcore::NeighFailed(skb)
+                | ToLcore::McLocalOut(skb)
+                | ToLcore::McResolved(skb),
+            ) = self.shared.receive_lcore(lcore)
             {
                 self.kfree_skb(skb, DropReason::Shutdown);
             }

@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn filters_choose_by_interface_group_and_source() {
-        let lines = |filter: &MrouteFilter| show_mroutes(&rows(), filter, &Options::default()).lines().count();
+        let lines =
+            |filter: &MrouteFilter| show_mroutes(&rows(), filter, &Options::default()).lines().count();
         assert_eq!(lines(&MrouteFilter { iif: Some("mcast-r1".into()), ..Default::default() }), 2);
         assert_eq!(lines(&MrouteFilter { to: "239.1.0.0/16".parse().ok(), ..Default::default() }), 1);
         assert_eq!(lines(&MrouteFilter { from: "10.1.0.2/32".parse().ok(), ..Default::default() }), 2);
