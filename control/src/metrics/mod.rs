@@ -9,6 +9,7 @@ mod drops;
 mod interfaces;
 mod lcores;
 mod mib;
+mod multicast;
 mod page;
 mod ports;
 mod process;
@@ -119,13 +120,23 @@ fn collect(shared: &Shared, facts: &Facts) -> Page {
     drops::collect(&mut page, shared, facts);
     mib::collect(&mut page, shared);
     tables::collect(&mut page, shared, facts);
+    multicast::collect(&mut page, &facts.multicast);
     page
 }
 
 /// Every family there is.
 fn listed() -> impl Iterator<Item = &'static Listed> {
-    let groups =
-        [ALL, process::ALL, ports::ALL, interfaces::ALL, lcores::ALL, drops::ALL, mib::ALL, tables::ALL];
+    let groups = [
+        ALL,
+        process::ALL,
+        ports::ALL,
+        interfaces::ALL,
+        lcores::ALL,
+        drops::ALL,
+        mib::ALL,
+        tables::ALL,
+        multicast::ALL,
+    ];
     groups.into_iter().flatten()
 }
 

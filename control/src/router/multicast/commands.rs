@@ -2,9 +2,11 @@
 
 use std::net::Ipv4Addr;
 
+use skiff_dataplane::ipv4::ipmr::Vif;
 use skiff_dataplane::net::IfIndex;
 
 use super::state::{Key, Route};
+use crate::facts::{MulticastFacts, VifFacts};
 use crate::ip::{MaddrRow, MaddrSpec, MrouteKey, MrouteRow, MrouteSpec, Refusal};
 use crate::router::{Router, bits};
 
@@ -33,6 +35,34 @@ impl Router {
             bytes: cells.sum(|cell| &cell.bytes),
             wrong_if: cells.sum(|cell| &cell.wrong_if),
             age_ms: u64::try_from(route.age(self.clock.now()).as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// What metrics say of multicast.
+    pub(in crate::router) fn multicast_facts(&self) -> MulticastFacts {
+        let (mc, events) = (&self.mc, self.mc.events);
+        let vif = |vif: &Vif| VifFacts {
+            interface: self.name_of(vif.dev),
+            packets_in: vif.cells.sum(|cell| &cell.packets_in),
+            bytes_in: vif.cells.sum(|cell| &cell.bytes_in),
+            packets_out: vif.cells.sum(|cell| &cell.packets_out),
+            bytes_out: vif.cells.sum(|cell| &cell.bytes_out),
+        };
+        let queriers = mc.queriers.iter().map(|(&dev, querier)| {
+            (self.name_of(dev), querier.memberships().count() as u64, querier.is_querier())
+        });
+        MulticastFacts {
+            entries: vec![
+                ("static", mc.fixed.len() as u64),
+                ("proxy", mc.learnt.len() as u64),
+                ("unresolved", mc.waiting.iter().count() as u64),
+            ],
+            interfaces: mc.table.vifs().iter().map(vif).collect(),
+            upcalls: vec![("no_cache", events.no_cache), ("wrong_interface", events.wrong_vif)],
+            queriers: queriers.collect(),
+            igmp_in: events.igmp_in,
+            igmp_out: events.igmp_out,
+            igmp_malformed: events.igmp_malformed,
         }
     }
 

@@ -238,7 +238,12 @@ impl Router {
         }
         let (robustness, version) = (self.mc.robustness, self.igmp_version(dev));
         let seed = now.as_nanos() ^ u64::from(dev.0) << 48;
-        let host = self.mc.hosts.entry(dev).or_insert_with(|| Host::new(robustness, version, seed));
+        // A host that is new says what it has to say now: its link did not just come up.
+        let running = &mut self.mc.running;
+        let host = self.mc.hosts.entry(dev).or_insert_with(|| {
+            running.insert(dev);
+            Host::new(robustness, version, seed)
+        });
         let send = host.set(group, &wanted, now);
         self.igmp_send_all(dev, send);
     }
