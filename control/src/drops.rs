@@ -52,6 +52,7 @@ fn reasons(node: Node) -> &'static [DropReason] {
             UnicastInL2Multicast,
             NotSpecified,
         ],
+        Node::IpMrInput => &[NotSpecified, IpInhdr, PktTooBig, Nomem, PuntFull],
         Node::IpDefrag => &[
             IpInhdr,
             DupFrag,

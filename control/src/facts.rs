@@ -31,6 +31,8 @@ pub struct Facts {
     pub fib: FibFacts,
     /// The neighbour table.
     pub neighbours: NeighbourFacts,
+    /// Multicast forwarding and IGMP.
+    pub multicast: MulticastFacts,
     /// The memory EAL holds.
     pub memory: MemoryFacts,
 }
@@ -213,6 +215,40 @@ impl NeighbourFacts {
     pub fn hold_packets(&self) -> u64 {
         self.interfaces.iter().map(|i| i.hold_packets).sum()
     }
+}
+
+/// Multicast forwarding and IGMP.
+#[derive(Clone, Debug, Default)]
+pub struct MulticastFacts {
+    /// Entries of the forwarding cache, as `("static", 3)`.
+    pub entries: Vec<(&'static str, u64)>,
+    /// What each interface that takes part has forwarded.
+    pub interfaces: Vec<VifFacts>,
+    /// Reports of lcores, as `("no_cache", 12)`.
+    pub upcalls: Vec<(&'static str, u64)>,
+    /// Links the router may query: interface, groups, whether it is the querier.
+    pub queriers: Vec<(String, u64, bool)>,
+    /// IGMP messages taken in.
+    pub igmp_in: u64,
+    /// IGMP messages sent.
+    pub igmp_out: u64,
+    /// IGMP packets that were no message.
+    pub igmp_malformed: u64,
+}
+
+/// What an interface has forwarded of multicast.
+#[derive(Clone, Debug, Default)]
+pub struct VifFacts {
+    /// Its name.
+    pub interface: String,
+    /// Packets that came in by it.
+    pub packets_in: u64,
+    /// Their bytes.
+    pub bytes_in: u64,
+    /// Copies sent by it.
+    pub packets_out: u64,
+    /// Their bytes.
+    pub bytes_out: u64,
 }
 
 /// The neighbours of an interface.

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod demo;
 pub mod drops;
 pub mod facts;
+pub mod igmp;
 pub mod ip;
 pub mod metrics;
 pub mod netfilter;

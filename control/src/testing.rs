@@ -127,6 +127,15 @@ pub fn facts() -> Facts {
             counters: Counters { res_failed: 3, unres_discards: 8, table_fulls: 9, ..Counters::default() },
             interfaces: vec![lan],
         },
+        multicast: MulticastFacts {
+            entries: vec![("static", 1), ("proxy", 2), ("unresolved", 0)],
+            interfaces: vec![VifFacts { interface: "lan0".into(), packets_in: 5, ..VifFacts::default() }],
+            upcalls: vec![("no_cache", 3), ("wrong_interface", 4)],
+            queriers: vec![("lan0".into(), 2, true)],
+            igmp_in: 7,
+            igmp_out: 8,
+            igmp_malformed: 1,
+        },
         memory: MemoryFacts { eal_bytes: 256 << 20, hugepages: true },
     }
 }

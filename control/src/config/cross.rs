@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 
 use super::device::Device;
 use super::diag::{At, Fault, Pos, Source, quote};
-use super::model::{BondMode, Config, DEFAULT_MTU, Interface, InterfaceKind, NextHop, RouteAction};
+use super::model::{BondMode, Config, DEFAULT_MTU, Interface, InterfaceKind, NextHop, Oif, RouteAction};
 
 /// Reports every mistake between the parts of `config`.
 ///
@@ -26,6 +26,8 @@ pub(super) fn check(source: &Source<'_>, names: &[&str], addresses_are_known: bo
     cross.uppers(config);
     cross.routes(config);
     cross.neighbours(config);
+    cross.mroutes(config);
+    cross.igmp_proxy(config);
     cross.sysctls(config);
 }
 
@@ -209,6 +211,50 @@ impl Cross<'_> {
             if let Some((_, first)) = held.claim(key, &At::new(String::new(), address.pos)) {
                 let fault = format!("{} on {} is already on line {}", address.value, quote(dev), first.line);
                 self.source.report(address.pos, fault);
+            }
+        }
+    }
+
+    fn mroutes(&self, config: &Config) {
+        let mut held = Once::default();
+        for route in &config.mroutes {
+            self.device(&route.iif);
+            self.oifs(&route.oifs, route.source.is_some().then_some(&route.iif));
+            let key = (route.group.value, route.source.map(|source| source.value));
+            if let Some((_, first)) = held.claim(key, &At::new(String::new(), route.group.pos)) {
+                let fault =
+                    format!("a route for group {} is already on line {}", route.group.value, first.line);
+                self.source.report(route.group.pos, fault);
+            }
+        }
+    }
+
+    /// Every interface once, none of them the one packets come in by.
+    fn oifs(&self, oifs: &[Oif], iif: Option<&At<String>>) {
+        let mut held = Once::default();
+        for oif in oifs {
+            self.device(&oif.dev);
+            if iif.is_some_and(|iif| iif.value == oif.dev.value) {
+                self.source.report(oif.dev.pos, format!("packets come in by {}", quote(&oif.dev)));
+            }
+            if held.claim(oif.dev.value.clone(), &oif.dev).is_some() {
+                self.source.report(oif.dev.pos, format!("{} is listed twice", quote(&oif.dev)));
+            }
+        }
+    }
+
+    fn igmp_proxy(&self, config: &Config) {
+        let Some(proxy) = &config.igmp_proxy else { return };
+        self.device(&proxy.upstream);
+        self.oifs(&proxy.downstream, None);
+        for oif in proxy.downstream.iter().filter(|oif| oif.dev.value == proxy.upstream.value) {
+            self.source.report(oif.dev.pos, format!("{} is the upstream interface", quote(&oif.dev)));
+        }
+        for oif in &proxy.downstream {
+            let known = config.interface(&oif.dev.value);
+            if self.addresses_are_known && known.is_some_and(|interface| interface.addresses.is_empty()) {
+                let fault = format!("{} has no address: a querier needs one", quote(&oif.dev));
+                self.source.report(oif.dev.pos, fault);
             }
         }
     }

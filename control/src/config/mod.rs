@@ -12,6 +12,7 @@ mod diag;
 mod interface;
 mod memory;
 mod model;
+mod multicast;
 mod netfilter;
 mod route;
 mod section;
@@ -48,6 +49,8 @@ const SECTIONS: &[&str] = &[
     "interface",
     "route",
     "neighbour",
+    "mroute",
+    "igmp-proxy",
     "sysctl",
     "traffic-control",
     "netfilter",
@@ -115,6 +118,8 @@ fn read<'t>(source: &'t Source<'t>, file: &str, root: &'t DeTable<'t>) -> Config
         interfaces: interfaces.read,
         routes: top.get("route").map_or(Vec::new(), |value| route::read_routes(source, value)),
         neighbours: top.get("neighbour").map_or(Vec::new(), |value| route::read_neighbours(source, value)),
+        mroutes: top.get("mroute").map_or(Vec::new(), |value| multicast::read_mroutes(source, value)),
+        igmp_proxy: top.get("igmp-proxy").and_then(|value| multicast::read_proxy(source, value)),
         sysctl: top.get("sysctl").map_or(Vec::new(), |value| sysctl::read(source, value)),
         netfilter: top.get("netfilter").and_then(|value| netfilter::read(source, value)),
     };

@@ -10,6 +10,7 @@ use skiff_dataplane::netfilter::ip_tables::rule::Ruleset;
 use super::device::Device;
 use super::diag::{At, Diagnostic, Fault, Pos};
 use super::sysctl::Sysctl;
+use crate::igmp::Timing;
 
 /// The MTU of an interface that does not set one: that of Ethernet (RFC 894).
 pub const DEFAULT_MTU: u16 = 1500;
@@ -37,6 +38,10 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[[neighbour]]`, in the order of the file.
     pub neighbours: Vec<Neighbour>,
+    /// `[[mroute]]`, in the order of the file.
+    pub mroutes: Vec<Mroute>,
+    /// `[igmp-proxy]`; `None` if the section is absent.
+    pub igmp_proxy: Option<IgmpProxy>,
     /// `[sysctl]`, in the order of the file.
     pub sysctl: Vec<Sysctl>,
     /// `[netfilter]`: rules and the sets they name.
@@ -51,6 +56,8 @@ impl PartialEq for Config {
             && self.interfaces == other.interfaces
             && self.routes == other.routes
             && self.neighbours == other.neighbours
+            && self.mroutes == other.mroutes
+            && self.igmp_proxy == other.igmp_proxy
             && self.sysctl == other.sysctl
             && self.netfilter == other.netfilter
     }
@@ -349,4 +356,39 @@ pub struct Neighbour {
     pub mac: At<MacAddr>,
     /// The interface it is on.
     pub dev: At<String>,
+}
+
+/// An interface multicast leaves by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oif {
+    /// Its name.
+    pub dev: At<String>,
+    /// Packets leave by it if their TTL is greater, 1 to 254.
+    pub ttl: At<u8>,
+}
+
+/// `[[mroute]]`: a static entry of the multicast forwarding cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mroute {
+    /// The group.
+    pub group: At<Ipv4Addr>,
+    /// The source; `None` is any.
+    pub source: Option<At<Ipv4Addr>>,
+    /// The interface packets come in by.
+    pub iif: At<String>,
+    /// The interfaces they leave by.
+    pub oifs: Vec<Oif>,
+}
+
+/// `[igmp-proxy]`: memberships of some interfaces reported by another (RFC 4605).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IgmpProxy {
+    /// The interface towards the sources.
+    pub upstream: At<String>,
+    /// The interfaces with hosts, with their thresholds.
+    pub downstream: Vec<Oif>,
+    /// The threshold of the upstream interface.
+    pub threshold: At<u8>,
+    /// Timers and counts of the querier.
+    pub timing: Timing,
 }

@@ -21,7 +21,7 @@ pub(super) fn read_neighbours<'t>(source: &'t Source<'t>, value: &'t Value<'t>) 
     sections(source, "neighbour", value, NEIGHBOUR_KEYS).iter().filter_map(neighbour).collect()
 }
 
-fn sections<'t>(
+pub(super) fn sections<'t>(
     source: &'t Source<'t>,
     name: &str,
     value: &'t Value<'t>,

@@ -7,6 +7,8 @@ pub(super) enum Json {
     Null,
     True,
     Num(u64),
+    /// A number with two digits behind the point.
+    Hundredths(u64),
     Str(String),
     Arr(Vec<Json>),
     Obj(Vec<(&'static str, Json)>),
@@ -39,6 +41,7 @@ impl Json {
             Json::Null => out.push_str("null"),
             Json::True => out.push_str("true"),
             Json::Num(n) => out.push_str(&n.to_string()),
+            Json::Hundredths(n) => out.push_str(&format!("{}.{:02}", n / 100, n % 100)),
             Json::Str(s) => write_string(s, out),
             Json::Arr(items) => write_array(items, out, depth),
             Json::Obj(members) => write_object(members, out, depth),

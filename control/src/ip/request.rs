@@ -75,6 +75,18 @@ pub enum Command {
     NeighModify(NeighVerb, NeighSpec),
     /// `neighbour flush`: delete what the filter lets through. Entries set by hand stay unless `nud` names them.
     NeighFlush(NeighFilter),
+    /// `mroute show`
+    MrouteShow(MrouteFilter),
+    /// `mroute add`
+    MrouteAdd(MrouteSpec),
+    /// `mroute del`
+    MrouteDel(MrouteKey),
+    /// `maddress show`, of one device or all.
+    MaddrShow(Option<String>),
+    /// `maddress add`
+    MaddrAdd(MaddrSpec),
+    /// `maddress del`
+    MaddrDel(MaddrSpec),
 }
 
 /// What help is about.
@@ -90,6 +102,10 @@ pub enum Topic {
     Route,
     /// `ip neighbour`
     Neighbour,
+    /// `ip mroute`
+    Mroute,
+    /// `ip maddress`
+    Maddr,
 }
 
 /// Which links to show.
@@ -335,4 +351,44 @@ pub struct NeighSpec {
     pub state: NudState,
     /// It is a router.
     pub router: bool,
+}
+
+/// Which multicast routes to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MrouteFilter {
+    /// Only those of packets that come in by this device.
+    pub iif: Option<String>,
+    /// Only groups inside this prefix.
+    pub to: Option<Ipv4Net>,
+    /// Only sources inside this prefix.
+    pub from: Option<Ipv4Net>,
+}
+
+/// Which multicast route is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MrouteKey {
+    /// The group; 0.0.0.0 is any.
+    pub group: Ipv4Addr,
+    /// The source; 0.0.0.0 is any.
+    pub source: Ipv4Addr,
+    /// The device packets come in by; `del` needs it only where group and source are any.
+    pub iif: Option<String>,
+}
+
+/// A multicast route to add.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MrouteSpec {
+    /// Which; with its device.
+    pub key: MrouteKey,
+    /// Devices packets leave by if their TTL is above the threshold.
+    pub oifs: Vec<(String, u8)>,
+}
+
+/// A group on a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaddrSpec {
+    /// The group.
+    pub group: Ipv4Addr,
+    /// The device.
+    pub dev: String,
 }

@@ -346,3 +346,50 @@ pub struct NeighUse {
     /// Requests sent without an answer.
     pub probes: u32,
 }
+
+/// A multicast route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MrouteRow {
+    /// The source; 0.0.0.0 is any.
+    pub source: Ipv4Addr,
+    /// The group; 0.0.0.0 is any.
+    pub group: Ipv4Addr,
+    /// The device packets come in by; `None` while packets wait for the route.
+    pub iif: Option<String>,
+    /// Devices they leave by, with thresholds.
+    pub oifs: Vec<(String, u8)>,
+    /// Packets that took it.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets that came in by another device.
+    pub wrong_if: u64,
+    /// Milliseconds since the last packet, or since the route came.
+    pub age_ms: u64,
+}
+
+impl Default for MrouteRow {
+    fn default() -> Self {
+        MrouteRow {
+            source: Ipv4Addr::UNSPECIFIED,
+            group: Ipv4Addr::UNSPECIFIED,
+            iif: None,
+            oifs: Vec::new(),
+            packets: 0,
+            bytes: 0,
+            wrong_if: 0,
+            age_ms: 0,
+        }
+    }
+}
+
+/// The groups of one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaddrRow {
+    /// Its number.
+    pub ifindex: u32,
+    /// Its name.
+    pub ifname: String,
+    /// Groups joined there.
+    pub groups: Vec<Ipv4Addr>,
+}

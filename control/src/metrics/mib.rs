@@ -43,6 +43,12 @@ families! {
         "Packets in frames shorter than their total length (IpExtInTruncatedPkts).";
     IP_IN_MCAST_PACKETS: counter "skiff_ip_in_mcast_packets_total" [] =
         "Multicast packets received (IpExtInMcastPkts).";
+    IP_IN_MCAST_BYTES: counter "skiff_ip_in_mcast_bytes_total" [] =
+        "Bytes of multicast packets received (IpExtInMcastOctets).";
+    IP_OUT_MCAST_PACKETS: counter "skiff_ip_out_mcast_packets_total" [] =
+        "Multicast packets sent (IpExtOutMcastPkts).";
+    IP_OUT_MCAST_BYTES: counter "skiff_ip_out_mcast_bytes_total" [] =
+        "Bytes of multicast packets sent (IpExtOutMcastOctets).";
     IP_IN_BCAST_PACKETS: counter "skiff_ip_in_bcast_packets_total" [] =
         "Broadcast packets received (IpExtInBcastPkts).";
     IP_IN_BYTES: counter "skiff_ip_in_bytes_total" [] = "Bytes of IP packets received (IpExtInOctets).";
@@ -152,6 +158,9 @@ fn place(mib: Mib) -> Place {
         Mib::IpExtInNoRoutes => IP_IN_NO_ROUTES,
         Mib::IpExtInTruncatedPkts => IP_IN_TRUNCATED,
         Mib::IpExtInMcastPkts => IP_IN_MCAST_PACKETS,
+        Mib::IpExtInMcastOctets => IP_IN_MCAST_BYTES,
+        Mib::IpExtOutMcastPkts => IP_OUT_MCAST_PACKETS,
+        Mib::IpExtOutMcastOctets => IP_OUT_MCAST_BYTES,
         Mib::IpExtInBcastPkts => IP_IN_BCAST_PACKETS,
         Mib::IpExtInOctets => IP_IN_BYTES,
         Mib::IpExtOutOctets => IP_OUT_BYTES,

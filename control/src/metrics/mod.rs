@@ -9,6 +9,7 @@ mod drops;
 mod interfaces;
 mod lcores;
 mod mib;
+mod multicast;
 mod netfilter;
 mod page;
 mod ports;
@@ -121,6 +122,7 @@ fn collect(shared: &Shared, facts: &Facts) -> Page {
     mib::collect(&mut page, shared);
     netfilter::collect(&mut page, shared);
     tables::collect(&mut page, shared, facts);
+    multicast::collect(&mut page, &facts.multicast);
     page
 }
 
@@ -136,6 +138,7 @@ fn listed() -> impl Iterator<Item = &'static Listed> {
         mib::ALL,
         netfilter::ALL,
         tables::ALL,
+        multicast::ALL,
     ];
     groups.into_iter().flatten()
 }

@@ -78,6 +78,7 @@ impl Router {
         if let Err(fault) = self.apply_netfilter(old.as_ref(), &config) {
             faults.push(fault);
         }
+        self.apply_multicast(old.as_ref(), &config, &mut faults);
         self.config = Some(config);
         self.applies.last_ok = faults.is_empty();
         if faults.is_empty() {

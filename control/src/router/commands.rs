@@ -72,6 +72,12 @@ impl Router {
             }
             Command::NeighModify(verb, spec) => self.neigh_modify(*verb, spec).map(done),
             Command::NeighFlush(filter) => self.neigh_flush(filter, options).map(done),
+            Command::MrouteShow(filter) => Ok(ip::show_mroutes(&self.mroute_rows(), filter, options)),
+            Command::MrouteAdd(spec) => self.mroute_add(spec).map(done),
+            Command::MrouteDel(key) => self.mroute_del(key).map(done),
+            Command::MaddrShow(dev) => Ok(ip::show_maddrs(&self.maddr_rows(dev.as_deref())?, options)),
+            Command::MaddrAdd(spec) => self.maddr_add(spec).map(done),
+            Command::MaddrDel(spec) => self.maddr_del(spec).map(done),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod apply;
 mod commands;
+mod multicast;
 mod neighbours;
 mod netfilter;
 mod picture;
@@ -117,6 +118,8 @@ pub struct Router {
     retired: Deferred<Arc<Snapshot>>,
     /// Packets that wait for neighbours.
     held: usize,
+    /// Multicast routes, groups and IGMP.
+    mc: multicast::McState,
     /// The grace period under way for removed neighbour entries, and the serial of those it covers.
     neigh_epoch: Option<(Epoch, u64)>,
     /// Serial of neighbour entries removed from now on.
@@ -143,6 +146,7 @@ impl Router {
         let (rtnl, effects) = Rtnl::new();
         let hops = NextHopWriter::new(Arc::clone(&parts.shared.next_hops));
         let generation = parts.shared.generation();
+        let mc = multicast::McState::new(parts.shared.lcores());
         let mut router = Router {
             shared: parts.shared,
             rtnl,
@@ -166,6 +170,7 @@ impl Router {
             generation,
             retired: Deferred::new(),
             held: 0,
+            mc,
             neigh_epoch: None,
             neigh_serial: 0,
         };
@@ -204,7 +209,8 @@ impl Router {
         self.generation += 1;
         let devices: Vec<NetDevice> = self.rtnl.links().map(|link| self.net_device(link)).collect();
         let snapshot = Snapshot::new(self.generation, devices, self.sysctl, self.stage_timing)
-            .with_hooks(self.rules.with_tables(&self.hooks));
+            .with_hooks(self.rules.with_tables(&self.hooks))
+            .with_multicast(Arc::clone(&self.mc.table));
         let old = self.shared.publish(snapshot);
         self.retired.defer(&self.shared.qsbr, old);
         self.reclaim();

@@ -33,14 +33,19 @@ impl Router {
                 ToControl::Resolve { dev, addr, skb } => self.resolve(dev, addr, skb, now, &mut actions),
                 ToControl::NeighUsed(id) => self.neigh.used(id, now, &mut actions),
                 ToControl::Arp { dev, learn } => self.neigh.arp_update(dev, learn, now, &mut actions),
+                ToControl::Igmp { dev, skb } => self.igmp_rcv(dev, skb, now),
+                ToControl::McUnresolved { dev, skb } => self.mc_unresolved(dev, skb, now),
+                ToControl::McWrongVif { .. } => self.mc_wrong_vif(),
             }
         }
         self.neigh.tick(now, &mut actions);
         self.act(actions);
         self.turn_epoch();
+        let multicast = self.mc_turn(now);
         self.reclaim();
-        let lines = self.print_log();
-        (self.neigh.next_deadline(), lines || served == MESSAGES_A_TURN)
+        let more = self.print_log() || served == MESSAGES_A_TURN;
+        let deadline = self.neigh.next_deadline();
+        (multicast.map_or(deadline, |at| at.min(deadline)), more)
     }
 
     fn resolve(&mut self, dev: IfIndex, addr: u32, skb: Skb, now: Instant, actions: &mut Vec<Action<Skb>>) {
@@ -184,10 +189,13 @@ impl Router {
             self.neigh.flush_dev(dev, self.clock.now(), &mut actions);
         }
         self.act(actions);
+        self.mc_purge();
         while let Some(message) = self.shared.receive_control() {
             match message {
-                ToControl::Resolve { skb, .. } => self.kfree_skb(skb, DropReason::Shutdown),
-                ToControl::NeighUsed(_) | ToControl::Arp { .. } => {}
+                ToControl::Resolve { skb, .. }
+                | ToControl::Igmp { skb, .. }
+                | ToControl::McUnresolved { skb, .. } => self.kfree_skb(skb, DropReason::Shutdown),
+                ToControl::NeighUsed(_) | ToControl::Arp { .. } | ToControl::McWrongVif { .. } => {}
             }
         }
         for lcore in 0..self.shared.lcores() {

@@ -30,6 +30,7 @@ impl Router {
         facts.pools = vec![pool_facts(&self.pool, refused_drivers)];
         facts.fib = self.fib_facts();
         facts.neighbours = self.neighbour_facts();
+        facts.multicast = self.multicast_facts();
         facts
     }
 

@@ -85,6 +85,20 @@ impl Settings {
         self.conf(Target::All, "arp_notify", 0).max(self.conf_of(name, "arp_notify", 0)) != 0
     }
 
+    /// How often changes of membership are reported, and how many groups a device may join.
+    pub fn igmp(&self) -> (u8, usize) {
+        let memberships = usize::try_from(self.ipv4("igmp_max_memberships", 20)).unwrap_or(usize::MAX);
+        (self.ipv4("igmp_qrv", 2) as u8, memberships)
+    }
+
+    /// The IGMP version to keep to on a device, whatever its querier speaks: that of `all`, else its own; 0 is none.
+    pub fn igmp_version(&self, name: &str) -> i64 {
+        match self.conf(Target::All, "force_igmp_version", 0) {
+            0 => self.conf_of(name, "force_igmp_version", 0),
+            all => all,
+        }
+    }
+
     /// The neighbour parameters of one device.
     pub fn neighbour(&self, name: &str) -> NeighParams {
         let d = NeighParams::default();

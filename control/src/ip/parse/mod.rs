@@ -5,6 +5,8 @@
 
 mod addr;
 mod link;
+mod maddr;
+mod mroute;
 mod neigh;
 mod prefix;
 mod route;
@@ -108,7 +110,7 @@ fn family(words: &mut Words<'_>) -> Result<Family, UsageError> {
 const OBJECTS: [(&str, Object); 24] = [
     ("address", Object::Topic(Topic::Address)),
     ("addrlabel", Object::Foreign),
-    ("maddress", Object::Foreign),
+    ("maddress", Object::Topic(Topic::Maddr)),
     ("route", Object::Topic(Topic::Route)),
     ("rule", Object::Foreign),
     ("neighbor", Object::Topic(Topic::Neighbour)),
@@ -124,7 +126,7 @@ const OBJECTS: [(&str, Object); 24] = [
     ("tcpmetrics", Object::Foreign),
     ("monitor", Object::Foreign),
     ("xfrm", Object::Foreign),
-    ("mroute", Object::Foreign),
+    ("mroute", Object::Topic(Topic::Mroute)),
     ("netns", Object::Foreign),
     ("netconf", Object::Foreign),
     ("vrf", Object::Foreign),
@@ -149,6 +151,8 @@ fn object(words: &mut Words<'_>) -> Result<Command, UsageError> {
         Some((_, Object::Topic(Topic::Address))) => addr::command(words),
         Some((_, Object::Topic(Topic::Route))) => route::command(words),
         Some((_, Object::Topic(Topic::Neighbour))) => neigh::command(words),
+        Some((_, Object::Topic(Topic::Mroute))) => mroute::command(words),
+        Some((_, Object::Topic(Topic::Maddr))) => maddr::command(words),
     }
 }
 

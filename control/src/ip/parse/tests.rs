@@ -256,3 +256,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn mroutes_are_added_deleted_and_shown() {
+    use crate::ip::{MaddrSpec, MrouteKey, MrouteSpec};
+    let parsed = |line: &str| {
+        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        parse(&args).map(|request| request.command)
+    };
+    let key = |source: &str, iif: Option<&str>| MrouteKey {
+        group: "239.1.1.1".parse().unwrap(),
+        source: source.parse().unwrap(),
+        iif: iif.map(str::to_owned),
+    };
+    let oifs = vec![("rp2".to_owned(), 1), ("rp3".to_owned(), 16)];
+    assert_eq!(
+        parsed("mroute add 239.1.1.1 from 10.0.0.1 iif rp1 oif rp2 oif rp3 ttl 16"),
+        Ok(Command::MrouteAdd(MrouteSpec { key: key("10.0.0.1", Some("rp1")), oifs }))
+    );
+    assert_eq!(parsed("mr del 239.1.1.1"), Ok(Command::MrouteDel(key("0.0.0.0", None))));
+    let spec = MaddrSpec { group: "239.1.1.1".parse().unwrap(), dev: "rp1".to_owned() };
+    assert_eq!(parsed("maddr add 239.1.1.1 dev rp1"), Ok(Command::MaddrAdd(spec)));
+    assert_eq!(parsed("maddr show dev rp1"), Ok(Command::MaddrShow(Some("rp1".to_owned()))));
+    for bad in [
+        "mroute add",
+        "mroute add 239.1.1.1",
+        "mroute add 10.0.0.1 iif rp1",
+        "mroute add any from 10.0.0.1 iif rp1",
+        "mroute add 239.1.1.1 iif rp1 oif rp2 ttl 255",
+        "mroute add 239.1.1.1 239.1.1.2 iif rp1",
+        "maddr add 10.0.0.1 dev rp1",
+        "maddr add 239.1.1.1",
+    ] {
+        assert!(parsed(bad).is_err(), "{bad}");
+    }
+}

@@ -7,7 +7,7 @@ pub fn help_text(topic: Topic) -> &'static str {
     match topic {
         Topic::Ip => {
             "Usage: skiff ip [ OPTIONS ] OBJECT { COMMAND | help }\n\
-             OBJECT  := { link | address | route | neighbour }\n\
+             OBJECT  := { link | address | route | neighbour | mroute | maddress }\n\
              OPTIONS := { -j[son] | -p[retty] | -s[tatistics] | -d[etails] | -br[ief] | -o[neline] | -4 | -6 |\n\
              \x20            -f[amily] { inet | inet6 } | -c[olor] }\n"
         }
@@ -36,6 +36,17 @@ pub fn help_text(topic: Topic) -> &'static str {
              TABLE := [ local | main | default | NUMBER ]\n\
              SCOPE := [ host | link | global | NUMBER ]\n\
              PROTO := [ kernel | boot | static | NUMBER ]\n"
+        }
+        Topic::Mroute => {
+            "Usage: skiff ip mroute [ show ] [ [ to ] PREFIX ] [ from PREFIX ] [ iif DEVICE ]\n\
+             \x20      skiff ip mroute add GROUP [ from SOURCE ] iif DEVICE [ oif DEVICE [ ttl THRESHOLD ] ]...\n\
+             \x20      skiff ip mroute del GROUP [ from SOURCE ]\n\
+             GROUP  := { ADDRESS | any }\n\
+             SOURCE := { ADDRESS | any }\n"
+        }
+        Topic::Maddr => {
+            "Usage: skiff ip maddr [ show ] [ [ dev ] DEVICE ]\n\
+             \x20      skiff ip maddr { add | del } GROUP dev DEVICE\n"
         }
         Topic::Neighbour => {
             "Usage: skiff ip neigh [ show ] [ [ to ] PREFIX ] [ dev DEVICE ] [ nud STATE ]...\n\

@@ -7,12 +7,16 @@
 mod addr;
 mod help;
 mod link;
+mod maddr;
+mod mroute;
 mod neigh;
 mod route;
 
 pub use addr::{matching_addrs, show_addrs};
 pub use help::help_text;
 pub use link::show_links;
+pub use maddr::show_maddrs;
+pub use mroute::show_mroutes;
 pub use neigh::{matching_neighs, show_neighs};
 pub use route::{matching_routes, show_route_get, show_routes};
 
