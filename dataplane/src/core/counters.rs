@@ -76,6 +76,26 @@ named_enum! {
         IpExtInMcastPkts = "IpExtInMcastPkts",
         /// Broadcast packets in.
         IpExtInBcastPkts = "IpExtInBcastPkts",
+        /// Multicast packets out.
+        IpExtOutMcastPkts = "IpExtOutMcastPkts",
+        /// Broadcast packets out.
+        IpExtOutBcastPkts = "IpExtOutBcastPkts",
+        /// Bytes of multicast packets in.
+        IpExtInMcastOctets = "IpExtInMcastOctets",
+        /// Bytes of multicast packets out.
+        IpExtOutMcastOctets = "IpExtOutMcastOctets",
+        /// Bytes of broadcast packets in.
+        IpExtInBcastOctets = "IpExtInBcastOctets",
+        /// Bytes of broadcast packets out.
+        IpExtOutBcastOctets = "IpExtOutBcastOctets",
+        /// Packets in of transports that know no ECN (RFC 3168).
+        IpExtInNoECTPkts = "IpExtInNoECTPkts",
+        /// Packets in marked ECT(1).
+        IpExtInECT1Pkts = "IpExtInECT1Pkts",
+        /// Packets in marked ECT(0).
+        IpExtInECT0Pkts = "IpExtInECT0Pkts",
+        /// Packets in that met congestion.
+        IpExtInCEPkts = "IpExtInCEPkts",
         /// Bytes in.
         IpExtInOctets = "IpExtInOctets",
         /// Bytes out.
@@ -94,6 +114,24 @@ named_enum! {
         IcmpInEchos = "IcmpInEchos",
         /// Echo replies in.
         IcmpInEchoReps = "IcmpInEchoReps",
+        /// Destination unreachable in.
+        IcmpInDestUnreachs = "IcmpInDestUnreachs",
+        /// Time exceeded in.
+        IcmpInTimeExcds = "IcmpInTimeExcds",
+        /// Parameter problem in.
+        IcmpInParmProbs = "IcmpInParmProbs",
+        /// Source quench in.
+        IcmpInSrcQuenchs = "IcmpInSrcQuenchs",
+        /// Redirects in.
+        IcmpInRedirects = "IcmpInRedirects",
+        /// Timestamp requests in.
+        IcmpInTimestamps = "IcmpInTimestamps",
+        /// Timestamp replies in.
+        IcmpInTimestampReps = "IcmpInTimestampReps",
+        /// Address mask requests in.
+        IcmpInAddrMasks = "IcmpInAddrMasks",
+        /// Address mask replies in.
+        IcmpInAddrMaskReps = "IcmpInAddrMaskReps",
         /// ICMP messages sent.
         IcmpOutMsgs = "IcmpOutMsgs",
         /// ICMP messages that could not be sent.
@@ -112,6 +150,8 @@ named_enum! {
         IcmpOutParmProbs = "IcmpOutParmProbs",
         /// Redirects sent.
         IcmpOutRedirects = "IcmpOutRedirects",
+        /// Timestamp replies sent.
+        IcmpOutTimestampReps = "IcmpOutTimestampReps",
         /// UDP to a port nobody listens on.
         UdpNoPorts = "UdpNoPorts",
         /// UDP with errors.
@@ -243,6 +283,7 @@ pub struct LcoreCells {
     rx_queues: Box<[QueueCells]>,
     tx_queues: Box<[QueueCells]>,
     icmp_out: Box<[Counter]>,
+    icmp_in: Box<[Counter]>,
 }
 
 impl Default for LcoreCells {
@@ -270,6 +311,7 @@ impl Default for LcoreCells {
             rx_queues: (0..MAX_PORTS * MAX_QUEUES).map(|_| QueueCells::default()).collect(),
             tx_queues: (0..MAX_PORTS * MAX_QUEUES).map(|_| QueueCells::default()).collect(),
             icmp_out: (0..256).map(|_| Counter::default()).collect(),
+            icmp_in: (0..256).map(|_| Counter::default()).collect(),
         }
     }
 }
@@ -309,6 +351,12 @@ impl LcoreCells {
     #[inline]
     pub fn icmp_out(&self, icmp_type: u8) -> &Counter {
         &self.icmp_out[icmp_type as usize]
+    }
+
+    /// ICMP messages delivered, by type (`IcmpMsgInType` of the kernel).
+    #[inline]
+    pub fn icmp_in(&self, icmp_type: u8) -> &Counter {
+        &self.icmp_in[icmp_type as usize]
     }
 
     /// Counts `packets` packets of `bytes` bytes in all, dropped in `node` for `reason`.

@@ -13,6 +13,7 @@ use super::snapshot::Snapshot;
 use crate::fib::Fib;
 use crate::fib::next_hop::NextHopTable;
 use crate::ipv4::icmp_limit::IcmpLimiter;
+use crate::ipv4::martian::{LineLimiter, Martian};
 use crate::ipv4::redirect_limit::RedirectLimiter;
 use crate::neigh::arp_rcv::Learn;
 use crate::neigh::table::{NeighId, NeighTable};
@@ -45,6 +46,8 @@ pub enum ToControl {
         /// Who, and how it was said.
         learn: Learn,
     },
+    /// A packet that cannot be, for the log.
+    Martian(Martian),
 }
 
 /// What the control thread asks of an lcore.
@@ -81,6 +84,8 @@ pub struct Shared {
     pub icmp_limit: IcmpLimiter,
     /// How many redirects we may send.
     pub redirect_limit: RedirectLimiter,
+    /// How many lines about odd packets the log may get.
+    pub martian_lines: LineLimiter,
     /// Which lcores have let go of what.
     pub qsbr: Arc<Qsbr>,
     /// Milliseconds from 1970-01-01 UTC to the origin of [`crate::time::Instant`].
@@ -112,6 +117,7 @@ impl Shared {
             neigh,
             icmp_limit: IcmpLimiter::new(),
             redirect_limit: RedirectLimiter::default(),
+            martian_lines: LineLimiter::default(),
             qsbr,
             wall_origin_millis,
             generation: AtomicU64::new(snapshot.generation),

@@ -174,6 +174,8 @@ fn ip_finish_output2(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
             let mut header = [0; eth::HEADER_LEN];
             let mac = env.snap.device(IfIndex(fields.oif)).mac;
             eth::emit(&mut header, MacAddr::BROADCAST, mac, ETH_P_IP);
+            env.cells.mib(Mib::IpExtOutBcastPkts).add(1);
+            env.cells.mib(Mib::IpExtOutBcastOctets).add(skb.network_len() as u64);
             Some(header)
         }
         _ => neighbour(env, &skb).and_then(|entry| {

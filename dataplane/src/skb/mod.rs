@@ -35,6 +35,12 @@ pub mod flags {
     pub const LOCAL_OUT: u8 = 1 << 1;
     /// Arrived as a link-layer broadcast or multicast, or its route is one: ICMP stays silent about it.
     pub const NO_ICMP: u8 = 1 << 2;
+    /// The last entry of its record route is ours, to be written again on the way out.
+    pub const RR_OURS: u8 = 1 << 5;
+    /// The same for its timestamp option.
+    pub const TS_OURS: u8 = 1 << 6;
+    /// It goes where the next entry of its source route says.
+    pub const SRR_HIT: u8 = 1 << 7;
 }
 
 /// The hot per-packet fields. 28 bytes: what the mbuf's dynamic-field area has room for beside a driver's timestamp.
