@@ -5,6 +5,7 @@
 
 mod apply;
 mod commands;
+mod martians;
 mod neighbours;
 mod picture;
 mod routes;

@@ -32,6 +32,7 @@ impl Router {
                 ToControl::Resolve { dev, addr, skb } => self.resolve(dev, addr, skb, now, &mut actions),
                 ToControl::NeighUsed(id) => self.neigh.used(id, now, &mut actions),
                 ToControl::Arp { dev, learn } => self.neigh.arp_update(dev, learn, now, &mut actions),
+                ToControl::Martian(martian) => self.log_martian(&martian),
             }
         }
         self.neigh.tick(now, &mut actions);

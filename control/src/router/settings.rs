@@ -37,6 +37,11 @@ impl Settings {
                 "icmp_errors_use_inbound_ifaddr",
                 d.icmp_errors_use_inbound_ifaddr,
             ),
+            icmp_ignore_bogus_error_responses: flag(
+                "icmp_ignore_bogus_error_responses",
+                d.icmp_ignore_bogus_error_responses,
+            ),
+            icmp_echo_enable_probe: flag("icmp_echo_enable_probe", d.icmp_echo_enable_probe),
             fib_multipath_hash_policy: self.ipv4("fib_multipath_hash_policy", 0) as u8,
             fib_multipath_hash_seed: self.ipv4("fib_multipath_hash_seed", 0) as u64,
             ip_forward_update_priority: flag("ip_forward_update_priority", d.ip_forward_update_priority),
@@ -55,6 +60,8 @@ impl Settings {
             ))
         };
         let flag = |param, default| max(param, default) != 0;
+        // What it takes from both: `all` starts at 0, the device's own value at `own`.
+        let and = |param, own| self.conf(Target::All, param, 0) != 0 && self.conf_of(name, param, own) != 0;
         DeviceConf {
             forwarding: self.forwarding(name),
             rp_filter: max("rp_filter", false) as u8,
@@ -65,6 +72,10 @@ impl Settings {
                 d.drop_unicast_in_l2_multicast,
             ),
             route_localnet: flag("route_localnet", d.route_localnet),
+            accept_source_route: and("accept_source_route", 1),
+            bc_forwarding: and("bc_forwarding", 0),
+            shared_media: flag("shared_media", d.shared_media),
+            log_martians: flag("log_martians", d.log_martians),
             arp_ignore: match max("arp_ignore", false) {
                 0 => ArpIgnore::AnyLocal,
                 1 => ArpIgnore::OnDevice,

@@ -22,7 +22,9 @@ use crate::core::env::{Env, Hands};
 use crate::fib::next_hop::Kind;
 use crate::net::IfIndex;
 use crate::skb::icmp::*;
-use crate::skb::ipv4::{self, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, Ipv4Fields, Ipv4Header, MIN_HEADER_LEN};
+use crate::skb::ipv4::{
+    self, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, Ipv4Fields, Ipv4Header, MIN_HEADER_LEN,
+};
 use crate::skb::{Skb, SkbExt, SkbFields, checksum, eth, flags, pkt_type};
 
 /// A timestamp message: header and three times.
@@ -115,8 +117,7 @@ impl Reply {
         let fields = *skb.fields();
         let header = Ipv4Header::parse(skb.network())?;
         let plain = fields.ip_hdr_len <= MIN_HEADER_LEN as u8;
-        let options =
-            if plain { ReplyOptions::default() } else { echoed(env, skb, &IpOptions::of(skb))? };
+        let options = if plain { ReplyOptions::default() } else { echoed(env, skb, &IpOptions::of(skb))? };
         let dst = options.first_hop().unwrap_or(header.src());
         let dev = env.snap.device(IfIndex(fields.iif));
         let local = fields.flags & flags::NO_ICMP == 0;
@@ -185,6 +186,11 @@ fn icmp_echo(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, icmp_type: u8, code
     let options = reply.options.build(env, reply.fields.src, reply.sender);
     ipv4::emit_with(header, &reply.fields, options);
     rewrite(message, first);
+    if payload_sum(&skb, len) == 0 {
+        // Nothing but zeros: the one sum that a correction gets wrong, for zero has two forms.
+        let field = skb.network_mut().get_mut(header_len + 2..header_len + 4);
+        field.map(|check| check.fill(0xff));
+    }
     // The request was consumed and the reply made, though both are the same mbuf.
     env.cells.delivered.add(1);
     env.cells.created.add(1);

@@ -159,7 +159,8 @@ mod tests {
     #[test]
     fn lines_read_as_the_kernels_do() {
         let line = |oddity| {
-            let martian = Martian { dev: IfIndex(2), oddity, src: 0xc000_0209, dst: 0x0a02_0002, link: [0xab; 14] };
+            let martian =
+                Martian { dev: IfIndex(2), oddity, src: 0xc000_0209, dst: 0x0a02_0002, link: [0xab; 14] };
             martian.line("lan0")
         };
         assert_eq!(
