@@ -84,10 +84,8 @@ fn packet(dice: &mut Dice) -> Ip {
         1 => Ip::tcp(src, dst, (1, 2), 3, 4, dice.word() as u8, &vec![7; len]),
         2 => {
             let quote = Ip::udp(dst, src, (1, 2), 8).bytes();
-            {
-                let kind = if dice.one_in(8) { 42 } else { dice.word() as u8 % 20 };
-                Ip::icmp(src, dst, kind, 0, &[&[0, 0, 0, dice.word() as u8], &quote[..]].concat())
-            }
+            let kind = if dice.one_in(8) { 42 } else { dice.word() as u8 % 20 };
+            Ip::icmp(src, dst, kind, 0, &[&[0, 0, 0, dice.word() as u8], &quote[..]].concat())
         }
         3 => Ip::new(src, dst, dice.word() as u8, dice.bytes(len)),
         _ => Ip::udp(src, dst, (dice.word() as u16, 2), len),

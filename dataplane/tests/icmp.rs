@@ -154,6 +154,8 @@ fn no_answer_without_a_way_back() {
         out.no_drops().silent().counted(&[(IcmpInEchos, 1), (IcmpOutMsgs, 0), (IpOutNoRoutes, 0)]);
         let out = rig.send(R1, Ip::udp(src, US, (5, 6), 8).to_port(R1));
         out.silent().counted(&[(UdpNoPorts, 1), (IcmpOutMsgs, 0), (IpOutNoRoutes, 0)]);
+        let out = rig.send(R1, Ip::tcp(src, US, (5, 6), 1, 2, 2, &[]).to_port(R1));
+        out.silent().counted(&[(TcpOutRsts, 1), (IpOutRequests, 0), (IpOutNoRoutes, 0)]);
     }
 }
 

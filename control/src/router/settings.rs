@@ -172,3 +172,59 @@ impl Settings {
         self.conf(Target::Dev(name.to_owned()), param, fallback)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(lines: &[(Target, &'static str, i64)]) -> Settings {
+        let values =
+            lines.iter().map(|(target, param, value)| ((Scope::Conf(target.clone()), *param), *value));
+        Settings { values: values.collect() }
+    }
+
+    fn lan0() -> Target {
+        Target::Dev("lan0".to_owned())
+    }
+
+    /// A device takes source routes by itself; `all` must let it. Directed broadcasts need both to say so.
+    #[test]
+    fn some_settings_need_all_and_the_device() {
+        let conf = |lines: &[_]| {
+            let conf = settings(lines).device("lan0");
+            (conf.accept_source_route, conf.bc_forwarding)
+        };
+        assert_eq!(conf(&[]), (false, false));
+        let all = [(Target::All, "accept_source_route", 1), (Target::All, "bc_forwarding", 1)];
+        assert_eq!(conf(&all), (true, false));
+        let own = |on| [(lan0(), "accept_source_route", on), (lan0(), "bc_forwarding", on)];
+        assert_eq!(conf(&own(1)), (false, false));
+        assert_eq!(conf(&[all.clone(), own(1)].concat()), (true, true));
+        assert_eq!(conf(&[all, own(0)].concat()), (false, false));
+    }
+
+    #[test]
+    fn some_settings_need_one_of_them() {
+        let conf = |lines: &[_]| {
+            let conf = settings(lines).device("lan0");
+            (conf.shared_media, conf.log_martians)
+        };
+        assert_eq!(conf(&[]), (true, false));
+        assert_eq!(conf(&[(Target::All, "shared_media", 0), (Target::All, "log_martians", 1)]), (true, true));
+        assert_eq!(conf(&[(lan0(), "shared_media", 0), (lan0(), "log_martians", 1)]), (true, true));
+        let both = [(Target::All, "shared_media", 0), (Target::Default, "shared_media", 0)];
+        assert_eq!(conf(&both), (false, false));
+    }
+
+    #[test]
+    fn icmp_settings_reach_the_router() {
+        let of = |lines: &[(&'static str, i64)]| {
+            let values = lines.iter().map(|&(param, value)| ((Scope::Ipv4, param), value));
+            let router = Settings { values: values.collect() }.router();
+            (router.icmp_ignore_bogus_error_responses, router.icmp_echo_enable_probe)
+        };
+        assert_eq!(of(&[]), (true, false));
+        let changed = [("icmp_ignore_bogus_error_responses", 0), ("icmp_echo_enable_probe", 1)];
+        assert_eq!(of(&changed), (false, true));
+    }
+}

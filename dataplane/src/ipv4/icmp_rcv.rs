@@ -122,8 +122,7 @@ impl Reply {
         let dev = env.snap.device(IfIndex(fields.iif));
         let local = fields.flags & flags::NO_ICMP == 0;
         let src = source::fib_compute_spec_dst(env, dev, header.src(), header.dst(), local);
-        let way = source::hop_towards(env, dst)?.kind;
-        if src == 0 || !matches!(way, Kind::Gateway | Kind::Link | Kind::Broadcast) {
+        if src == 0 || !source::has_way(env, dst) {
             return None;
         }
         let fields = Ipv4Fields {
@@ -188,8 +187,9 @@ fn icmp_echo(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, icmp_type: u8, code
     rewrite(message, first);
     if payload_sum(&skb, len) == 0 {
         // Nothing but zeros: the one sum that a correction gets wrong, for zero has two forms.
-        let field = skb.network_mut().get_mut(header_len + 2..header_len + 4);
-        field.map(|check| check.fill(0xff));
+        if let Some(check) = skb.network_mut().get_mut(header_len + 2..header_len + 4) {
+            check.fill(0xff);
+        }
     }
     // The request was consumed and the reply made, though both are the same mbuf.
     env.cells.delivered.add(1);

@@ -8,6 +8,7 @@ use super::icmp::{echoed, icmp_send, new_packet_with};
 use super::icmp_rcv::icmp_rcv;
 use super::ip_options::IpOptions;
 use super::ip_output::ip_local_out;
+use super::source;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
@@ -154,6 +155,11 @@ fn send_reset(
     let options = if plain { IpOptions::default() } else { IpOptions::of(skb) };
     let Some(mut options) = echoed(env, skb, &options) else { return };
     let to = options.first_hop().unwrap_or(src);
+    // Counted whether or not there is a way for it.
+    env.cells.mib(Mib::TcpOutRsts).add(1);
+    if !source::has_way(env, to) {
+        return;
+    }
     let flags = about.flags();
     let taken = data as u32 + u32::from(flags & TCP_SYN != 0) + u32::from(flags & TCP_FIN != 0);
     let (seq, ack, reply_flags) = if flags & TCP_ACK != 0 {
@@ -187,7 +193,6 @@ fn send_reset(
     });
     if let Some(skb) = built {
         env.cells.created.add(1);
-        env.cells.mib(Mib::TcpOutRsts).add(1);
         ip_local_out(env, hands, skb);
     }
 }

@@ -407,3 +407,89 @@ fn next_address(env: &Env<'_>, skb: &Skb, at: usize) -> Option<(usize, u32)> {
         .map(|p| (p, word(option, p - 1)))
         .find(|&(_, addr)| env.shared.next_hops.get(env.shared.fib.lookup(addr)).kind != Kind::Local)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const US: [u8; 4] = [10, 1, 0, 1];
+
+    fn header(options: &[u8]) -> Vec<u8> {
+        let mut header = vec![0u8; MIN_HEADER_LEN];
+        header.extend_from_slice(options);
+        header.resize(header.len().next_multiple_of(4), 0);
+        header
+    }
+
+    /// The options as they are then, and what was found in them; the address 1.2.3.4 is somebody else's.
+    fn compile(options: &[u8]) -> (Result<(), u8>, Vec<u8>, IpOptions) {
+        let entry = Entry {
+            addr: u32::from_be_bytes(US),
+            millis: 0x0506_0708,
+            is_unicast: |addr| addr == 0x0102_0304,
+        };
+        let (mut header, mut found) = (header(options), IpOptions::default());
+        let result = ip_options_compile(&mut header, &entry, &mut found);
+        (result, header.split_off(MIN_HEADER_LEN), found)
+    }
+
+    #[test]
+    fn pointers_name_the_byte_that_is_wrong() {
+        for (options, pointer) in [
+            (&[7, 2, 4, 0][..], 21),
+            (&[7, 6, 4, 0, 0, 0], 22),
+            (&[7, 7, 3, 0, 0, 0, 0], 22),
+            (&[68, 4, 5, 0xf0], 23),
+            (&[68, 8, 5, 1, 0, 0, 0, 0], 22),
+            (&[68, 8, 6, 7, 0, 0, 0, 0], 22),
+            (&[7, 1, 0, 0], 20),
+            (&[222, 40, 0, 0], 20),
+            (&[131, 3, 4, 137, 3, 4], 23),
+            (&[148, 3, 0, 0], 21),
+        ] {
+            assert_eq!(compile(options).0, Err(pointer), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn entries_are_written_where_the_pointers_say() {
+        for (options, after) in [
+            (&[7, 7, 4, 0, 0, 0, 0][..], [&[7, 7, 8][..], &US].concat()),
+            (&[7, 7, 8, 1, 2, 3, 4], vec![7, 7, 8, 1, 2, 3, 4]),
+            (&[68, 8, 5, 0, 0, 0, 0, 0], vec![68, 8, 9, 0, 5, 6, 7, 8]),
+            (&[68, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0], [&[68, 12, 13, 1][..], &US, &[5, 6, 7, 8]].concat()),
+            (&[68, 12, 5, 3, 1, 2, 3, 5, 0, 0, 0, 0], vec![68, 12, 13, 3, 1, 2, 3, 5, 5, 6, 7, 8]),
+            (&[68, 12, 5, 3, 1, 2, 3, 4, 0, 0, 0, 0], vec![68, 12, 5, 3, 1, 2, 3, 4, 0, 0, 0, 0]),
+            (&[68, 8, 9, 0xe1, 1, 2, 3, 4], vec![68, 8, 9, 0xf1, 1, 2, 3, 4]),
+            (&[68, 8, 9, 0xf3, 1, 2, 3, 4], vec![68, 8, 9, 0xf3, 1, 2, 3, 4]),
+            (&[222, 4, 9, 9], vec![222, 4, 9, 9]),
+            (&[0, 7, 7, 7], vec![0; 4]),
+        ] {
+            let (result, mut found, _) = compile(options);
+            found.truncate(options.len());
+            assert_eq!((result, found), (Ok(()), after), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_found_before_the_bad_option_is_kept() {
+        let (result, _, found) = compile(&[7, 7, 4, 0, 0, 0, 0, 131, 7, 4, 1, 2, 3, 4, 222, 99]);
+        let want = IpOptions { rr: Some(20), rr_ours: true, srr: Some(27), ..IpOptions::default() };
+        assert_eq!((result, found), (Err(34), want));
+    }
+
+    proptest! {
+        #[test]
+        fn any_options_compile_or_point_into_the_header(options in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let (result, after, found) = compile(&options);
+            if let Err(pointer) = result {
+                prop_assert!((20..20 + after.len() + 4).contains(&usize::from(pointer)));
+            }
+            for at in [found.rr, found.ts, found.srr].into_iter().flatten() {
+                let option = &after[at - 20..];
+                prop_assert!(usize::from(option[1]) <= option.len() && option[1] >= 3);
+            }
+        }
+    }
+}

@@ -210,7 +210,6 @@ fn neigh_resolve_output(env: &Env<'_>, skb: Skb) {
 /// Routes a packet of our own (network header complete, Ethernet header room in front) and sends it.
 /// The caller has counted it as created.
 pub fn ip_local_out(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
-    env.cells.mib(Mib::IpOutRequests).add(1);
     let Some(header) = Ipv4Header::parse(skb.network()) else {
         return env.kfree_skb(skb, Node::IpOutput, DropReason::IpInhdr);
     };
@@ -222,6 +221,7 @@ pub fn ip_local_out(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
     }
     match hop.kind {
         Kind::Gateway | Kind::Link | Kind::Broadcast => {
+            env.cells.mib(Mib::IpOutRequests).add(1);
             super::route::set_route(&mut skb, id, &hop, dst);
             ip_output(env, hands, skb);
         }

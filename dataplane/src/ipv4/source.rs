@@ -39,6 +39,12 @@ pub fn hop_towards(env: &Env<'_>, addr: u32) -> Option<NextHop> {
     if hop.kind == Kind::Multipath { env.shared.next_hops.members(id).next() } else { Some(hop) }
 }
 
+/// Whether a packet of our own finds a way to an address.
+pub fn has_way(env: &Env<'_>, addr: u32) -> bool {
+    let kind = hop_towards(env, addr).map(|hop| hop.kind);
+    matches!(kind, Some(Kind::Gateway | Kind::Link | Kind::Broadcast))
+}
+
 /// A primary address of `dev`, of the subnet of `dst` if it has one there; of another device if it has none at all; 0
 /// if no device has.
 pub fn inet_select_addr(env: &Env<'_>, dev: &NetDevice, dst: u32) -> u32 {
