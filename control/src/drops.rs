@@ -64,10 +64,20 @@ fn reasons(node: Node) -> &'static [DropReason] {
             Nomem,
             Shutdown,
         ],
-        Node::IpLocalDeliver => {
-            &[IpInhdr, PktTooSmall, IcmpCsum, UdpCsum, TcpCsum, NoSocket, IpNoproto, InvalidProto, Nomem]
-        }
-        Node::IpForward => &[NotSpecified, IpInhdr, PktTooBig],
+        Node::IpLocalDeliver => &[
+            IpInhdr,
+            PktTooSmall,
+            IcmpCsum,
+            UdpCsum,
+            TcpCsum,
+            NoSocket,
+            IpNoproto,
+            InvalidProto,
+            UnhandledProto,
+            NotSpecified,
+            Nomem,
+        ],
+        Node::IpForward => &[NotSpecified, IpInhdr, PktTooBig, IpInvalidSource, IpLocalSource, IpRpfilter],
         Node::IpError => &[IpInnoroutes, NotSpecified],
         Node::IpOutput => &[IpInhdr, IpInnoroutes, PktTooBig, FragFailed, Nomem],
         Node::NeighResolve => &[PuntFull, NeighQueuefull, NeighFailed, NeighCreatefail, QueuePurge, Shutdown],

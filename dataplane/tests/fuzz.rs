@@ -84,7 +84,8 @@ fn packet(dice: &mut Dice) -> Ip {
         1 => Ip::tcp(src, dst, (1, 2), 3, 4, dice.word() as u8, &vec![7; len]),
         2 => {
             let quote = Ip::udp(dst, src, (1, 2), 8).bytes();
-            Ip::icmp(src, dst, dice.word() as u8 % 20, 0, &[&[0; 4], &quote[..]].concat())
+            let kind = if dice.one_in(8) { 42 } else { dice.word() as u8 % 20 };
+            Ip::icmp(src, dst, kind, 0, &[&[0, 0, 0, dice.word() as u8], &quote[..]].concat())
         }
         3 => Ip::new(src, dst, dice.word() as u8, dice.bytes(len)),
         _ => Ip::udp(src, dst, (dice.word() as u16, 2), len),
@@ -104,6 +105,10 @@ fn packet(dice: &mut Dice) -> Ip {
 fn options(dice: &mut Dice) -> Vec<u8> {
     let mut options = Vec::new();
     while options.len() < 36 && !dice.one_in(4) {
+        if dice.one_in(3) {
+            options.extend(source_route(dice));
+            continue;
+        }
         let kind = dice.pick(&[0, 1, 7, 68, 130, 131, 134, 137, 148, 222]);
         let len = dice.below(14) as usize;
         options.extend([kind, len as u8, dice.pick(&[0, 4, 5, 8, 9, 255]), dice.word() as u8]);
@@ -113,6 +118,15 @@ fn options(dice: &mut Dice) -> Vec<u8> {
     options.truncate(40);
     options.resize(options.len().next_multiple_of(4), 0);
     options
+}
+
+/// A source route over addresses of the router and its hosts, its pointer mostly where one may be.
+fn source_route(dice: &mut Dice) -> Vec<u8> {
+    let hops = dice.below(4) as usize;
+    let pointer = if dice.one_in(8) { dice.word() as u8 } else { 4 + 4 * dice.below(hops as u64 + 1) as u8 };
+    let mut option = vec![dice.pick(&[131, 137]), 3 + 4 * hops as u8, pointer];
+    (0..hops).for_each(|_| option.extend(common::ip(dice.pick(&ADDRESSES)).to_be_bytes()));
+    option
 }
 
 fn arp_frame(dice: &mut Dice, port: usize) -> Vec<u8> {
@@ -190,9 +204,15 @@ fn reconfigure(rig: &mut Rig, dice: &mut Dice) {
             device.conf.accept_local = word / 32_768 % 4 == 0;
             device.conf.proxy_arp = word / 131_072 % 2 == 0;
             device.conf.route_localnet = word / 262_144 % 4 == 0;
+            device.conf.accept_source_route = word >> 20 & 1 == 0;
+            device.conf.bc_forwarding = word >> 21 & 3 == 0;
+            device.conf.log_martians = word >> 23 & 1 == 0;
+            device.conf.shared_media = word >> 24 & 1 == 0;
         }
         sysctl.fib_multipath_hash_policy = words[0] as u8 & 1;
         sysctl.icmp_echo_ignore_broadcasts = words[1] & 1 == 0;
+        sysctl.icmp_echo_enable_probe = words[1] & 2 == 0;
+        sysctl.icmp_ignore_bogus_error_responses = words[1] & 4 == 0;
         sysctl.icmp_errors_use_inbound_ifaddr = words[2] & 1 == 0;
     });
     let state = dice.pick(&[Nud::Reachable, Nud::Stale, Nud::Failed, Nud::Permanent]);

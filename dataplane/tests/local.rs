@@ -89,7 +89,7 @@ fn bad_icmp() {
     let out = rig.send(R1, corrupt.to_port(R1));
     out.drop_of(IpLocalDeliver, IcmpCsum).silent().counted(&[(IcmpInCsumErrors, 1), (IcmpInErrors, 1)]);
     let out = rig.send(R1, Ip::icmp("10.1.0.2", "10.1.0.1", 40, 0, &[0; 4]).to_port(R1));
-    out.drop_of(IpLocalDeliver, InvalidProto).silent().counted(&[(IcmpInErrors, 1)]);
+    out.drop_of(IpLocalDeliver, UnhandledProto).silent().counted(&[(IcmpInErrors, 1)]);
     let out = rig.send(R1, Ip::new("10.1.0.2", "10.1.0.1", 1, vec![0xff, 0xff]).to_port(R1));
     out.silent().counted(&[(IcmpInErrors, 1)]);
     let reply = rig.send(R1, Ip::icmp("10.1.0.2", "10.1.0.1", 0, 0, &[0; 4]).to_port(R1));

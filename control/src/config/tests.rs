@@ -329,8 +329,8 @@ fn sysctl_names_and_values() {
                 &["r:9:23: \"net.ipv4.ip_forward\" must be an integer, not a string"],
             ),
             (
-                "[sysctl]\n'net.ipv4.conf.all.log_martians' = 1",
-                &["r:9:1: \"net.ipv4.conf.all.log_martians\" is not supported yet"],
+                "[sysctl]\n'net.ipv4.conf.all.accept_redirects' = 1",
+                &["r:9:1: \"net.ipv4.conf.all.accept_redirects\" is not supported yet"],
             ),
             (
                 "[sysctl]\nnet.ipv4.ip_forward = 1\n'net/ipv4/ip_forward' = 0",

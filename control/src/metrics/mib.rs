@@ -51,6 +51,20 @@ families! {
         "Bytes of multicast packets sent (IpExtOutMcastOctets).";
     IP_IN_BCAST_PACKETS: counter "skiff_ip_in_bcast_packets_total" [] =
         "Broadcast packets received (IpExtInBcastPkts).";
+    IP_OUT_BCAST_PACKETS: counter "skiff_ip_out_bcast_packets_total" [] =
+        "Broadcast packets sent (IpExtOutBcastPkts).";
+    IP_IN_BCAST_BYTES: counter "skiff_ip_in_bcast_bytes_total" [] =
+        "Bytes of broadcast packets received (IpExtInBcastOctets).";
+    IP_OUT_BCAST_BYTES: counter "skiff_ip_out_bcast_bytes_total" [] =
+        "Bytes of broadcast packets sent (IpExtOutBcastOctets).";
+    IP_IN_NO_ECT_PACKETS: counter "skiff_ip_in_no_ect_packets_total" [] =
+        "Packets received of transports without ECN (IpExtInNoECTPkts).";
+    IP_IN_ECT1_PACKETS: counter "skiff_ip_in_ect1_packets_total" [] =
+        "Packets received that are marked ECT(1) (IpExtInECT1Pkts).";
+    IP_IN_ECT0_PACKETS: counter "skiff_ip_in_ect0_packets_total" [] =
+        "Packets received that are marked ECT(0) (IpExtInECT0Pkts).";
+    IP_IN_CE_PACKETS: counter "skiff_ip_in_ce_packets_total" [] =
+        "Packets received that met congestion (IpExtInCEPkts).";
     IP_IN_BYTES: counter "skiff_ip_in_bytes_total" [] = "Bytes of IP packets received (IpExtInOctets).";
     IP_OUT_BYTES: counter "skiff_ip_out_bytes_total" [] = "Bytes of IP packets sent (IpExtOutOctets).";
     IP_IN_CSUM_ERRORS: counter "skiff_ip_in_csum_errors_total" [] =
@@ -63,6 +77,24 @@ families! {
         "ICMP messages with a wrong checksum (IcmpInCsumErrors).";
     ICMP_IN_ECHOS: counter "skiff_icmp_in_echos_total" [] = "Echo requests received (IcmpInEchos).";
     ICMP_IN_ECHO_REPS: counter "skiff_icmp_in_echo_reps_total" [] = "Echo replies received (IcmpInEchoReps).";
+    ICMP_IN_DEST_UNREACHS: counter "skiff_icmp_in_dest_unreachs_total" [] =
+        "Destination unreachable received (IcmpInDestUnreachs).";
+    ICMP_IN_TIME_EXCDS: counter "skiff_icmp_in_time_excds_total" [] =
+        "Time exceeded received (IcmpInTimeExcds).";
+    ICMP_IN_PARM_PROBS: counter "skiff_icmp_in_parm_probs_total" [] =
+        "Parameter problem received (IcmpInParmProbs).";
+    ICMP_IN_SRC_QUENCHS: counter "skiff_icmp_in_src_quenchs_total" [] =
+        "Source quench received (IcmpInSrcQuenchs).";
+    ICMP_IN_REDIRECTS: counter "skiff_icmp_in_redirects_total" [] =
+        "Redirects received (IcmpInRedirects).";
+    ICMP_IN_TIMESTAMPS: counter "skiff_icmp_in_timestamps_total" [] =
+        "Timestamp requests received (IcmpInTimestamps).";
+    ICMP_IN_TIMESTAMP_REPS: counter "skiff_icmp_in_timestamp_reps_total" [] =
+        "Timestamp replies received (IcmpInTimestampReps).";
+    ICMP_IN_ADDR_MASKS: counter "skiff_icmp_in_addr_masks_total" [] =
+        "Address mask requests received (IcmpInAddrMasks).";
+    ICMP_IN_ADDR_MASK_REPS: counter "skiff_icmp_in_addr_mask_reps_total" [] =
+        "Address mask replies received (IcmpInAddrMaskReps).";
     ICMP_OUT_MSGS: counter "skiff_icmp_out_msgs_total" [] = "ICMP messages sent (IcmpOutMsgs).";
     ICMP_OUT_ERRORS: counter "skiff_icmp_out_errors_total" [] =
         "ICMP messages that could not be sent (IcmpOutErrors).";
@@ -74,6 +106,8 @@ families! {
     ICMP_OUT_PARM_PROBS: counter "skiff_icmp_out_parm_probs_total" [] =
         "Parameter problem sent (IcmpOutParmProbs).";
     ICMP_OUT_REDIRECTS: counter "skiff_icmp_out_redirects_total" [] = "Redirects sent (IcmpOutRedirects).";
+    ICMP_OUT_TIMESTAMP_REPS: counter "skiff_icmp_out_timestamp_reps_total" [] =
+        "Timestamp replies sent (IcmpOutTimestampReps).";
     UDP_NO_PORTS: counter "skiff_udp_no_ports_total" [] =
         "UDP datagrams to a port nobody listens on (UdpNoPorts).";
     UDP_IN_ERRORS: counter "skiff_udp_in_errors_total" [] = "UDP datagrams with errors (UdpInErrors).";
@@ -91,15 +125,20 @@ families! {
          (IcmpOutRateLimitHost).";
     ICMP_OUT: counter "skiff_icmp_out_total" ["message"] =
         "ICMP messages sent, by name or number of their type (IcmpMsgOutType).";
+    ICMP_IN: counter "skiff_icmp_in_total" ["message"] =
+        "ICMP messages delivered, by name or number of their type (IcmpMsgInType).";
 }
 
-/// The messages the router sends, by type; others are shown once there is one.
-const MESSAGES: [(u8, &str); 5] = [
+/// Messages by type; others are shown by number once there is one.
+const MESSAGES: [(u8, &str); 8] = [
     (0, "echo_reply"),
     (3, "destination_unreachable"),
     (5, "redirect"),
+    (8, "echo_request"),
     (11, "time_exceeded"),
     (12, "parameter_problem"),
+    (13, "timestamp_request"),
+    (14, "timestamp_reply"),
 ];
 
 pub(super) fn collect(page: &mut Page, shared: &Shared) {
@@ -111,11 +150,14 @@ pub(super) fn collect(page: &mut Page, shared: &Shared) {
         }
     }
     for icmp_type in 0..=u8::MAX {
-        let n = sum(shared, |cells| cells.icmp_out(icmp_type).get());
-        match MESSAGES.iter().find(|(known, _)| *known == icmp_type) {
-            Some((_, name)) => page.add(&ICMP_OUT, [name], n),
-            None if n > 0 => page.add(&ICMP_OUT, [&icmp_type.to_string()], n),
-            None => {}
+        let sent = sum(shared, |cells| cells.icmp_out(icmp_type).get());
+        let received = sum(shared, |cells| cells.icmp_in(icmp_type).get());
+        for (family, n) in [(&ICMP_OUT, sent), (&ICMP_IN, received)] {
+            match MESSAGES.iter().find(|(known, _)| *known == icmp_type) {
+                Some((_, name)) => page.add(family, [name], n),
+                None if n > 0 => page.add(family, [&icmp_type.to_string()], n),
+                None => {}
+            }
         }
     }
 }
@@ -162,6 +204,13 @@ fn place(mib: Mib) -> Place {
         Mib::IpExtOutMcastPkts => IP_OUT_MCAST_PACKETS,
         Mib::IpExtOutMcastOctets => IP_OUT_MCAST_BYTES,
         Mib::IpExtInBcastPkts => IP_IN_BCAST_PACKETS,
+        Mib::IpExtOutBcastPkts => IP_OUT_BCAST_PACKETS,
+        Mib::IpExtInBcastOctets => IP_IN_BCAST_BYTES,
+        Mib::IpExtOutBcastOctets => IP_OUT_BCAST_BYTES,
+        Mib::IpExtInNoECTPkts => IP_IN_NO_ECT_PACKETS,
+        Mib::IpExtInECT1Pkts => IP_IN_ECT1_PACKETS,
+        Mib::IpExtInECT0Pkts => IP_IN_ECT0_PACKETS,
+        Mib::IpExtInCEPkts => IP_IN_CE_PACKETS,
         Mib::IpExtInOctets => IP_IN_BYTES,
         Mib::IpExtOutOctets => IP_OUT_BYTES,
         Mib::IpExtInCsumErrors => IP_IN_CSUM_ERRORS,
@@ -171,6 +220,15 @@ fn place(mib: Mib) -> Place {
         Mib::IcmpInCsumErrors => ICMP_IN_CSUM_ERRORS,
         Mib::IcmpInEchos => ICMP_IN_ECHOS,
         Mib::IcmpInEchoReps => ICMP_IN_ECHO_REPS,
+        Mib::IcmpInDestUnreachs => ICMP_IN_DEST_UNREACHS,
+        Mib::IcmpInTimeExcds => ICMP_IN_TIME_EXCDS,
+        Mib::IcmpInParmProbs => ICMP_IN_PARM_PROBS,
+        Mib::IcmpInSrcQuenchs => ICMP_IN_SRC_QUENCHS,
+        Mib::IcmpInRedirects => ICMP_IN_REDIRECTS,
+        Mib::IcmpInTimestamps => ICMP_IN_TIMESTAMPS,
+        Mib::IcmpInTimestampReps => ICMP_IN_TIMESTAMP_REPS,
+        Mib::IcmpInAddrMasks => ICMP_IN_ADDR_MASKS,
+        Mib::IcmpInAddrMaskReps => ICMP_IN_ADDR_MASK_REPS,
         Mib::IcmpOutMsgs => ICMP_OUT_MSGS,
         Mib::IcmpOutErrors => ICMP_OUT_ERRORS,
         Mib::IcmpOutEchoReps => ICMP_OUT_ECHO_REPS,
@@ -178,6 +236,7 @@ fn place(mib: Mib) -> Place {
         Mib::IcmpOutTimeExcds => ICMP_OUT_TIME_EXCDS,
         Mib::IcmpOutParmProbs => ICMP_OUT_PARM_PROBS,
         Mib::IcmpOutRedirects => ICMP_OUT_REDIRECTS,
+        Mib::IcmpOutTimestampReps => ICMP_OUT_TIMESTAMP_REPS,
         Mib::UdpNoPorts => UDP_NO_PORTS,
         Mib::UdpInErrors => UDP_IN_ERRORS,
         Mib::UdpInCsumErrors => UDP_IN_CSUM_ERRORS,

@@ -5,6 +5,7 @@
 
 mod apply;
 mod commands;
+mod martians;
 mod multicast;
 mod neighbours;
 mod netfilter;

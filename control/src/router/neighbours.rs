@@ -36,6 +36,7 @@ impl Router {
                 ToControl::Igmp { dev, skb } => self.igmp_rcv(dev, skb, now),
                 ToControl::McUnresolved { dev, skb } => self.mc_unresolved(dev, skb, now),
                 ToControl::McWrongVif { .. } => self.mc_wrong_vif(),
+                ToControl::Martian(martian) => self.log_martian(&martian),
             }
         }
         self.neigh.tick(now, &mut actions);

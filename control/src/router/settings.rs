@@ -37,6 +37,11 @@ impl Settings {
                 "icmp_errors_use_inbound_ifaddr",
                 d.icmp_errors_use_inbound_ifaddr,
             ),
+            icmp_ignore_bogus_error_responses: flag(
+                "icmp_ignore_bogus_error_responses",
+                d.icmp_ignore_bogus_error_responses,
+            ),
+            icmp_echo_enable_probe: flag("icmp_echo_enable_probe", d.icmp_echo_enable_probe),
             fib_multipath_hash_policy: self.ipv4("fib_multipath_hash_policy", 0) as u8,
             fib_multipath_hash_seed: self.ipv4("fib_multipath_hash_seed", 0) as u64,
             ip_forward_update_priority: flag("ip_forward_update_priority", d.ip_forward_update_priority),
@@ -58,6 +63,8 @@ impl Settings {
             ))
         };
         let flag = |param, default| max(param, default) != 0;
+        // What it takes from both: `all` starts at 0, the device's own value at `own`.
+        let and = |param, own| self.conf(Target::All, param, 0) != 0 && self.conf_of(name, param, own) != 0;
         DeviceConf {
             forwarding: self.forwarding(name),
             rp_filter: max("rp_filter", false) as u8,
@@ -68,6 +75,10 @@ impl Settings {
                 d.drop_unicast_in_l2_multicast,
             ),
             route_localnet: flag("route_localnet", d.route_localnet),
+            accept_source_route: and("accept_source_route", 1),
+            bc_forwarding: and("bc_forwarding", 0),
+            shared_media: flag("shared_media", d.shared_media),
+            log_martians: flag("log_martians", d.log_martians),
             arp_ignore: match max("arp_ignore", false) {
                 0 => ArpIgnore::AnyLocal,
                 1 => ArpIgnore::OnDevice,
@@ -193,5 +204,56 @@ mod tests {
         let set = [("ipfrag_high_thresh", 1000), ("ipfrag_time", 5), ("ipfrag_max_dist", 0)];
         let values = set.into_iter().map(|(name, value)| ((Scope::Ipv4, name), value)).collect();
         assert_eq!(read(&Settings { values }), (1000, 5, 0));
+    }
+
+    fn settings(lines: &[(Target, &'static str, i64)]) -> Settings {
+        let values =
+            lines.iter().map(|(target, param, value)| ((Scope::Conf(target.clone()), *param), *value));
+        Settings { values: values.collect() }
+    }
+
+    fn lan0() -> Target {
+        Target::Dev("lan0".to_owned())
+    }
+
+    /// A device takes source routes by itself; `all` must let it. Directed broadcasts need both to say so.
+    #[test]
+    fn some_settings_need_all_and_the_device() {
+        let conf = |lines: &[_]| {
+            let conf = settings(lines).device("lan0");
+            (conf.accept_source_route, conf.bc_forwarding)
+        };
+        assert_eq!(conf(&[]), (false, false));
+        let all = [(Target::All, "accept_source_route", 1), (Target::All, "bc_forwarding", 1)];
+        assert_eq!(conf(&all), (true, false));
+        let own = |on| [(lan0(), "accept_source_route", on), (lan0(), "bc_forwarding", on)];
+        assert_eq!(conf(&own(1)), (false, false));
+        assert_eq!(conf(&[all.clone(), own(1)].concat()), (true, true));
+        assert_eq!(conf(&[all, own(0)].concat()), (false, false));
+    }
+
+    #[test]
+    fn some_settings_need_one_of_them() {
+        let conf = |lines: &[_]| {
+            let conf = settings(lines).device("lan0");
+            (conf.shared_media, conf.log_martians)
+        };
+        assert_eq!(conf(&[]), (true, false));
+        assert_eq!(conf(&[(Target::All, "shared_media", 0), (Target::All, "log_martians", 1)]), (true, true));
+        assert_eq!(conf(&[(lan0(), "shared_media", 0), (lan0(), "log_martians", 1)]), (true, true));
+        let both = [(Target::All, "shared_media", 0), (Target::Default, "shared_media", 0)];
+        assert_eq!(conf(&both), (false, false));
+    }
+
+    #[test]
+    fn icmp_settings_reach_the_router() {
+        let of = |lines: &[(&'static str, i64)]| {
+            let values = lines.iter().map(|&(param, value)| ((Scope::Ipv4, param), value));
+            let router = Settings { values: values.collect() }.router();
+            (router.icmp_ignore_bogus_error_responses, router.icmp_echo_enable_probe)
+        };
+        assert_eq!(of(&[]), (true, false));
+        let changed = [("icmp_ignore_bogus_error_responses", 0), ("icmp_echo_enable_probe", 1)];
+        assert_eq!(of(&changed), (false, true));
     }
 }

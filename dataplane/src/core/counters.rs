@@ -91,6 +91,20 @@ named_enum! {
         IpExtOutMcastOctets = "IpExtOutMcastOctets",
         /// Broadcast packets in.
         IpExtInBcastPkts = "IpExtInBcastPkts",
+        /// Broadcast packets out.
+        IpExtOutBcastPkts = "IpExtOutBcastPkts",
+        /// Bytes of broadcast packets in.
+        IpExtInBcastOctets = "IpExtInBcastOctets",
+        /// Bytes of broadcast packets out.
+        IpExtOutBcastOctets = "IpExtOutBcastOctets",
+        /// Packets in of transports that know no ECN (RFC 3168).
+        IpExtInNoECTPkts = "IpExtInNoECTPkts",
+        /// Packets in marked ECT(1).
+        IpExtInECT1Pkts = "IpExtInECT1Pkts",
+        /// Packets in marked ECT(0).
+        IpExtInECT0Pkts = "IpExtInECT0Pkts",
+        /// Packets in that met congestion.
+        IpExtInCEPkts = "IpExtInCEPkts",
         /// Bytes in.
         IpExtInOctets = "IpExtInOctets",
         /// Bytes out.
@@ -111,6 +125,24 @@ named_enum! {
         IcmpInEchos = "IcmpInEchos",
         /// Echo replies in.
         IcmpInEchoReps = "IcmpInEchoReps",
+        /// Destination unreachable in.
+        IcmpInDestUnreachs = "IcmpInDestUnreachs",
+        /// Time exceeded in.
+        IcmpInTimeExcds = "IcmpInTimeExcds",
+        /// Parameter problem in.
+        IcmpInParmProbs = "IcmpInParmProbs",
+        /// Source quench in.
+        IcmpInSrcQuenchs = "IcmpInSrcQuenchs",
+        /// Redirects in.
+        IcmpInRedirects = "IcmpInRedirects",
+        /// Timestamp requests in.
+        IcmpInTimestamps = "IcmpInTimestamps",
+        /// Timestamp replies in.
+        IcmpInTimestampReps = "IcmpInTimestampReps",
+        /// Address mask requests in.
+        IcmpInAddrMasks = "IcmpInAddrMasks",
+        /// Address mask replies in.
+        IcmpInAddrMaskReps = "IcmpInAddrMaskReps",
         /// ICMP messages sent.
         IcmpOutMsgs = "IcmpOutMsgs",
         /// ICMP messages that could not be sent.
@@ -129,6 +161,8 @@ named_enum! {
         IcmpOutParmProbs = "IcmpOutParmProbs",
         /// Redirects sent.
         IcmpOutRedirects = "IcmpOutRedirects",
+        /// Timestamp replies sent.
+        IcmpOutTimestampReps = "IcmpOutTimestampReps",
         /// UDP to a port nobody listens on.
         UdpNoPorts = "UdpNoPorts",
         /// UDP with errors.
@@ -261,6 +295,7 @@ pub struct LcoreCells {
     rx_queues: Box<[QueueCells]>,
     tx_queues: Box<[QueueCells]>,
     icmp_out: Box<[Counter]>,
+    icmp_in: Box<[Counter]>,
 }
 
 impl Default for LcoreCells {
@@ -289,6 +324,7 @@ impl Default for LcoreCells {
             rx_queues: (0..MAX_PORTS * MAX_QUEUES).map(|_| QueueCells::default()).collect(),
             tx_queues: (0..MAX_PORTS * MAX_QUEUES).map(|_| QueueCells::default()).collect(),
             icmp_out: (0..256).map(|_| Counter::default()).collect(),
+            icmp_in: (0..256).map(|_| Counter::default()).collect(),
         }
     }
 }
@@ -334,6 +370,12 @@ impl LcoreCells {
     #[inline]
     pub fn icmp_out(&self, icmp_type: u8) -> &Counter {
         &self.icmp_out[icmp_type as usize]
+    }
+
+    /// ICMP messages delivered, by type (`IcmpMsgInType` of the kernel).
+    #[inline]
+    pub fn icmp_in(&self, icmp_type: u8) -> &Counter {
+        &self.icmp_in[icmp_type as usize]
     }
 
     /// Counts `packets` packets of `bytes` bytes in all, dropped in `node` for `reason`.

@@ -16,12 +16,11 @@ use super::env::{Env, Hands};
 use super::shared::{RunState, Shared, ToLcore};
 use super::snapshot::Snapshot;
 use super::xmit;
-use crate::ipv4::icmp::icmp_send;
+use crate::ipv4::icmp::ipv4_send_dest_unreach;
 use crate::ipv4::ip_frag;
 use crate::ipv4::ipmr;
 use crate::neigh::table::coarse;
 use crate::netfilter::queue::nf_reinject;
-use crate::skb::icmp::{ICMP_DEST_UNREACH, unreach};
 use crate::skb::{SkbExt, SkbList, flags};
 use crate::time::Instant;
 
@@ -242,10 +241,10 @@ fn serve_control(env: &Env<'_>, hands: &mut Hands, id: usize) -> usize {
             ToLcore::Xmit(skb) => xmit::dev_queue_xmit(env, hands, skb),
             ToLcore::McLocalOut(skb) => ipmr::ip_mc_local_out(env, hands, skb),
             ToLcore::McResolved(skb) => ipmr::ip_mr_resolved(env, hands, skb),
-            ToLcore::NeighFailed(skb) => {
+            ToLcore::NeighFailed(mut skb) => {
                 // A packet of our own: there is nobody to tell.
                 if skb.fields().flags & flags::LOCAL_OUT == 0 {
-                    icmp_send(env, hands, &skb, ICMP_DEST_UNREACH, unreach::HOST, 0);
+                    ipv4_send_dest_unreach(env, hands, &mut skb);
                 }
                 env.kfree_skb(skb, Node::NeighResolve, DropReason::NeighFailed);
             }

@@ -20,6 +20,7 @@ use crate::fib::next_hop::NextHopTable;
 use crate::ipv4::icmp_limit::IcmpLimiter;
 use crate::ipv4::ip_frag::{DefragUser, FragShared, MOST_HANDED};
 use crate::ipv4::ipmr::PuntBudget;
+use crate::ipv4::martian::{LineLimiter, Martian};
 use crate::ipv4::redirect_limit::RedirectLimiter;
 use crate::neigh::arp_rcv::Learn;
 use crate::neigh::table::{NeighId, NeighTable};
@@ -84,6 +85,8 @@ pub enum ToControl {
         /// Number of the interface it came in by.
         vif: u8,
     },
+    /// A packet that cannot be, for the log.
+    Martian(Martian),
 }
 
 /// What the control thread, or another lcore, asks of an lcore.
@@ -134,6 +137,8 @@ pub struct Shared {
     pub igmp_budget: PuntBudget,
     /// What reassembly holds, and where.
     pub frags: FragShared,
+    /// How many lines about odd packets the log may get.
+    pub martian_lines: LineLimiter,
     /// Which lcores have let go of what.
     pub qsbr: Arc<Qsbr>,
     /// Milliseconds from 1970-01-01 UTC to the origin of [`crate::time::Instant`].
@@ -182,6 +187,7 @@ impl Shared {
             unresolved_budget: PuntBudget::new(UNRESOLVED_TO_CONTROL),
             igmp_budget: PuntBudget::new(IGMP_TO_CONTROL),
             frags: FragShared::default(),
+            martian_lines: LineLimiter::default(),
             qsbr,
             wall_origin_millis,
             generation: AtomicU64::new(snapshot.generation),

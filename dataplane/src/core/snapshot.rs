@@ -20,6 +20,10 @@ pub struct Sysctl {
     pub icmp_echo_ignore_broadcasts: bool,
     /// Errors carry the primary address of the device the packet came in by.
     pub icmp_errors_use_inbound_ifaddr: bool,
+    /// Say nothing of ICMP errors about packets to broadcast addresses, and take them like others.
+    pub icmp_ignore_bogus_error_responses: bool,
+    /// Answer extended echo requests (RFC 8335).
+    pub icmp_echo_enable_probe: bool,
     /// What the hash of a multipath route covers: 0 addresses, 1 addresses, protocol and ports.
     pub fib_multipath_hash_policy: u8,
     /// Seed of that hash.
@@ -41,6 +45,8 @@ impl Default for Sysctl {
             icmp_echo_ignore_all: false,
             icmp_echo_ignore_broadcasts: true,
             icmp_errors_use_inbound_ifaddr: false,
+            icmp_ignore_bogus_error_responses: true,
+            icmp_echo_enable_probe: false,
             fib_multipath_hash_policy: 0,
             fib_multipath_hash_seed: 0,
             ip_forward_update_priority: true,

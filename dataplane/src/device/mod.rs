@@ -44,6 +44,14 @@ pub struct DeviceConf {
     pub drop_unicast_in_l2_multicast: bool,
     /// Route 127.0.0.0/8 like other networks.
     pub route_localnet: bool,
+    /// Follow source routes.
+    pub accept_source_route: bool,
+    /// Forward packets to the broadcast addresses of other networks (RFC 2644 wants this off).
+    pub bc_forwarding: bool,
+    /// Send redirects between the subnets of one link too.
+    pub shared_media: bool,
+    /// Say in the log which packets cannot be.
+    pub log_martians: bool,
     /// Which ARP requests to answer.
     pub arp_ignore: ArpIgnore,
     /// Answer ARP for addresses reached by another device.
@@ -64,6 +72,10 @@ impl Default for DeviceConf {
             send_redirects: true,
             drop_unicast_in_l2_multicast: false,
             route_localnet: false,
+            accept_source_route: false,
+            bc_forwarding: false,
+            shared_media: true,
+            log_martians: false,
             arp_ignore: ArpIgnore::AnyLocal,
             proxy_arp: false,
             arp_accept: false,
@@ -137,6 +149,13 @@ impl NetDevice {
     #[inline]
     pub fn mac_word(&self) -> u64 {
         eth::mac_word(self.mac)
+    }
+
+    /// True if a primary address has both `a` and `b` in its subnet (kernel `inet_addr_onlink`); a `b` of 0 always is.
+    pub fn has_on_link(&self, a: u32, b: u32) -> bool {
+        let within = |net: &Ipv4Net, addr| net.contains(&Ipv4Addr::from_bits(addr));
+        let mut primaries = self.addresses.iter().filter(|addr| !addr.secondary);
+        primaries.any(|addr| within(&addr.net, a) && (b == 0 || within(&addr.net, b)))
     }
 
     /// The address to send from towards `dst` (host byte order): a primary one of the same subnet, else the first

@@ -2,20 +2,25 @@
 //!
 //! Uses:  pkt_type, next_hop, oif, gateway, mtu, the IP header.   Sets: priority, TTL.
 //! Next:  hook FORWARD, ip_output, icmp_send.
-//! Drops: not_specified (came as a link-layer broadcast), ip_inhdr (TTL), pkt_too_big.
+//! Drops: not_specified (came as a link-layer broadcast; a strict source route by a gateway), ip_inhdr (TTL),
+//!        pkt_too_big; ip_invalid_source and others of ip_rcv_finish for packets that turn back on their link.
 
 use super::icmp::{self, icmp_send};
-use super::ip_options;
+use super::ip_options::{self, IpOptions};
 use super::ip_output::ip_output_list;
+use super::martian;
+use super::route::fib_validate_source;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::device::NetDevice;
+use crate::fib::NextHopId;
+use crate::fib::next_hop::{Kind, NextHop};
 use crate::netfilter::hooks::{Hook, nf_hook_list};
 use crate::skb::eth;
 use crate::skb::icmp::{ICMP_DEST_UNREACH, ICMP_TIME_EXCEEDED, unreach};
 use crate::skb::ipv4::{self, IP_DF, Ipv4Header, MIN_HEADER_LEN};
-use crate::skb::{Skb, SkbExt, SkbList, pkt_type};
+use crate::skb::{Skb, SkbExt, SkbFields, SkbList, pkt_type};
 
 /// Forwards a burst that has its route.
 #[inline]
@@ -96,11 +101,20 @@ fn ip_forward(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: &mut Skb) 
         return Err(DropReason::NotSpecified);
     }
     let header = Ipv4Header::parse(skb.network()).ok_or(DropReason::IpInhdr)?;
-    let (ttl, tos, frag_off) = (header.ttl(), header.tos(), header.frag_off());
+    let (ttl, tos, frag_off, src) = (header.ttl(), header.tos(), header.frag_off(), header.src());
+    let turns_back = fields.oif == dev.ifindex.0 && dev.conf.send_redirects;
+    // Plain packets come here without a look at their source.
+    let on_link = turns_back && validate_source(env, dev, skb, src)?;
+    let has_options = fields.ip_hdr_len > MIN_HEADER_LEN as u8;
+    let options = if has_options { IpOptions::of(skb) } else { IpOptions::default() };
     if ttl <= 1 {
         env.cells.mib(Mib::IpInHdrErrors).add(1);
         icmp_send(env, hands, skb, ICMP_TIME_EXCEEDED, icmp::EXC_TTL, 0);
         return Err(DropReason::IpInhdr);
+    }
+    if options.strict && hop_of(env, &fields).kind == Kind::Gateway {
+        icmp_send(env, hands, skb, ICMP_DEST_UNREACH, unreach::SR_FAILED, 0);
+        return Err(DropReason::NotSpecified);
     }
     env.cells.mib(Mib::IpForwDatagrams).add(1);
     // Fragments with Don't Fragment that fitted go on as they came, whatever the length of the whole.
@@ -115,13 +129,32 @@ fn ip_forward(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: &mut Skb) 
     }
     let header = skb.network_mut().first_chunk_mut::<MIN_HEADER_LEN>().ok_or(DropReason::IpInhdr)?;
     ipv4::decrease_ttl(header);
-    if fields.oif == dev.ifindex.0 && dev.conf.send_redirects {
+    if on_link && options.srr.is_none() && may_redirect(env, dev, &fields, src) {
         icmp::ip_rt_send_redirect(env, hands, skb);
     }
     if env.snap.sysctl.ip_forward_update_priority {
         skb.fields_mut().priority = rt_tos2priority(tos);
     }
     Ok(())
+}
+
+/// The source of a packet that leaves by the device it came by; true if it is on the link.
+fn validate_source(env: &Env<'_>, dev: &NetDevice, skb: &Skb, src: u32) -> Result<bool, DropReason> {
+    fib_validate_source(env, dev, src, Some(dev.ifindex)).inspect_err(|&reason| {
+        martian::refused(env, dev, skb, reason);
+        env.cells.device(dev.ifindex).rx_dropped.add(1);
+    })
+}
+
+/// Whether the next hop is of the sender's subnet, or may be told of all the same because the media is shared.
+fn may_redirect(env: &Env<'_>, dev: &NetDevice, fields: &SkbFields, src: u32) -> bool {
+    let hop = hop_of(env, fields);
+    let gateway = if hop.kind == Kind::Gateway { hop.gateway } else { 0 };
+    dev.conf.shared_media || dev.has_on_link(src, gateway)
+}
+
+fn hop_of(env: &Env<'_>, fields: &SkbFields) -> NextHop {
+    env.shared.next_hops.get(NextHopId::new(fields.next_hop).unwrap_or(NextHopId::NONE))
 }
 
 /// The kernel's `ip_tos2prio`: the four bits of RFC 1349 TOS to a queueing priority.

@@ -16,19 +16,28 @@ use crate::skb::eth;
 use crate::skb::ipv4::{Ipv4Header, MIN_HEADER_LEN};
 use crate::skb::{Skb, SkbExt, SkbList, checksum};
 
+/// The congestion bits of the TOS.
+const INET_ECN_MASK: u8 = 3;
+
 /// Checks a burst of IPv4 packets and hands the good ones on.
 #[inline]
 pub fn ip_list_rcv(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
     let started = env.stage_start();
-    let (mut octets, mut all_good) = (0, true);
+    let (mut octets, mut all_good, mut ecn) = (0, true, 0);
     for skb in list.iter_mut() {
         let (good, total_len) = is_plain_and_good(skb);
         octets += total_len as u64;
+        ecn |= skb.head().map_or(0, |head| head.tos());
         all_good &= good;
         skb.fields_mut().ip_hdr_len = MIN_HEADER_LEN as u8;
     }
     let received = list.len() as u64;
     env.cells.mib(Mib::IpInReceives).add(received);
+    if all_good & (ecn & INET_ECN_MASK == 0) {
+        env.cells.mib(Mib::IpExtInNoECTPkts).add(received);
+    } else {
+        count_ecn(env, list);
+    }
     if !all_good {
         octets = list.iter().map(|skb| skb.network_len() as u64).sum();
         let doubtful = list.mask_of(|skb| !is_plain_and_good(skb).0);
@@ -56,6 +65,23 @@ fn is_plain_and_good(skb: &Skb) -> (bool, usize) {
         & (total_len + eth::HEADER_LEN == skb.len())
         & (trusted | head.checksum_ok());
     (good, total_len)
+}
+
+/// Counts packets by their congestion bits (RFC 3168), where not all of a burst are without: every one whose header can be
+/// read, whatever else is wrong with it.
+#[cold]
+fn count_ecn(env: &Env<'_>, list: &mut SkbList) {
+    const MIBS: [Mib; 4] =
+        [Mib::IpExtInNoECTPkts, Mib::IpExtInECT1Pkts, Mib::IpExtInECT0Pkts, Mib::IpExtInCEPkts];
+    let mut packets = [0; MIBS.len()];
+    for skb in list.iter_mut() {
+        skb.pull(usize::from(skb.fields().network_offset) + MIN_HEADER_LEN);
+        let header = Ipv4Header::parse(skb.network());
+        if let Some(header) = header.filter(|h| h.version() == 4 && h.header_len() >= MIN_HEADER_LEN) {
+            packets[usize::from(header.tos() & INET_ECN_MASK)] += 1;
+        }
+    }
+    MIBS.iter().zip(packets).for_each(|(&mib, n)| env.cells.mib(mib).add(n));
 }
 
 /// The checks one by one, in the kernel's order, for the packets of `doubtful`. Good ones keep their places.

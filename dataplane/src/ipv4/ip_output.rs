@@ -203,7 +203,11 @@ fn ip_finish_output2(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
             env.cells.mib(Mib::IpExtOutMcastOctets).add(skb.network_len() as u64);
             header_to(group_mac(fields.gateway))
         }
-        Some(Kind::Broadcast) => header_to(MacAddr::BROADCAST),
+        Some(Kind::Broadcast) => {
+            env.cells.mib(Mib::IpExtOutBcastPkts).add(1);
+            env.cells.mib(Mib::IpExtOutBcastOctets).add(skb.network_len() as u64);
+            header_to(MacAddr::BROADCAST)
+        }
         _ => neighbour(env, &skb).and_then(|entry| {
             if !entry.state().is_connected() {
                 note_use(env, &skb, entry);
@@ -236,7 +240,6 @@ fn neigh_resolve_output(env: &Env<'_>, skb: Skb) {
 /// Routes a packet of our own (network header complete, Ethernet header room in front) and sends it.
 /// The caller has counted it as created.
 pub fn ip_local_out(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
-    env.cells.mib(Mib::IpOutRequests).add(1);
     let Some(header) = Ipv4Header::parse(skb.network()) else {
         return env.kfree_skb(skb, Node::IpOutput, DropReason::IpInhdr);
     };
@@ -248,6 +251,7 @@ pub fn ip_local_out(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
     }
     match hop.kind {
         Kind::Gateway | Kind::Link | Kind::Broadcast => {
+            env.cells.mib(Mib::IpOutRequests).add(1);
             super::route::set_route(&mut skb, id, &hop, dst);
             let skb = match env.snap.hooks.has(Hook::LocalOut) {
                 true => nf_hook(env, hands, Hook::LocalOut, skb),

@@ -2,6 +2,8 @@
 
 pub mod icmp;
 pub mod icmp_limit;
+pub mod icmp_probe;
+pub mod icmp_rcv;
 pub mod ip_error;
 pub mod ip_forward;
 pub mod ip_frag;
@@ -11,5 +13,8 @@ pub mod ip_local_deliver;
 pub mod ip_options;
 pub mod ip_output;
 pub mod ipmr;
+pub mod martian;
+pub mod options_echo;
 pub mod redirect_limit;
 pub mod route;
+pub mod source;

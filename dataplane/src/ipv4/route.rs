@@ -13,6 +13,7 @@ use super::ip_forward::ip_forward_list;
 use super::ip_local_deliver::ip_local_deliver_list;
 use super::ip_options;
 use super::ipmr::ip_mr_input;
+use super::martian;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
@@ -73,7 +74,7 @@ fn split(
         let verdict = match (to_us >> i & 1, singles >> i & 1) {
             (0, 0) => Verdict::Forward(skb),
             (_, 0) => Verdict::Local(skb),
-            _ => ip_route_input(env, hands, dev, skb),
+            _ => ip_rcv_finish(env, hands, dev, skb),
         };
         match verdict {
             Verdict::Forward(skb) => put(env, list, skb),
@@ -212,52 +213,117 @@ fn fib_multipath_hash(env: &Env<'_>, skb: &Skb) -> FlowHash {
     multipath::hash_l4(&FiveTuple { src, dst, protocol, src_port, dst_port }, seed)
 }
 
-/// Routes one packet with every check of the kernel's `ip_route_input_slow`, in its order.
-fn ip_route_input(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) -> Verdict {
+/// What is to be done with a packet, before its options have been looked at.
+#[derive(Clone, Copy, Debug)]
+pub enum Route {
+    /// It is for us alone.
+    Local,
+    /// It is for everybody on a network of ours.
+    Broadcast,
+    /// It is for a group.
+    Multicast {
+        /// We are in it.
+        local: bool,
+        /// It may have to go on to other networks.
+        onwards: bool,
+    },
+    /// It goes on, to this address.
+    Forward(NextHopId, NextHop, u32),
+    /// It is to be answered as this kind of route says.
+    Refuse(Kind),
+    /// It would go on if the device it came by let it.
+    NotForwarding,
+}
+
+/// Routes one packet with every check, and takes what it is not to be any further.
+fn ip_rcv_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) -> Verdict {
     let Some(header) = Ipv4Header::parse(skb.network()) else {
-        env.kfree_skb(skb, Node::IpRcvFinish, DropReason::IpInhdr);
-        return Verdict::Done;
+        return refuse(env, skb, DropReason::IpInhdr);
     };
     let (src, dst) = (header.src(), header.dst());
-    match check_addresses(dev, src, dst) {
-        Err(reason) => return refuse(env, skb, reason),
-        Ok(Input::Broadcast) => return deliver_broadcast(env, hands, dev, skb, src),
-        Ok(Input::Multicast) => return ip_route_input_mc(env, hands, dev, skb),
-        Ok(Input::Lookup) => {}
-    }
-
-    let mut id = env.shared.fib.lookup(dst);
-    let mut hop = env.shared.next_hops.get(id);
-    if hop.kind == Kind::Multipath {
-        (id, hop) = fib_select_path(env, &skb, id);
-    }
-    match hop.kind {
-        Kind::Broadcast => deliver_broadcast(env, hands, dev, skb, src),
-        Kind::Local => {
-            if let Err(reason) = fib_validate_source(env, dev, src) {
-                return refuse(env, skb, reason);
-            }
-            options(env, hands, dev, skb, Verdict::Local)
+    let mut route = match ip_route_input(env, dev, &skb, src, dst) {
+        Ok(route) => route,
+        Err(reason) => {
+            martian::refused(env, dev, &skb, reason);
+            return refuse(env, skb, reason);
         }
-        _ if !dev.conf.forwarding => {
+    };
+    if matches!(route, Route::Broadcast | Route::Multicast { .. }) {
+        skb.fields_mut().flags |= flags::NO_ICMP;
+    }
+    if skb.fields().ip_hdr_len != MIN_HEADER_LEN as u8 {
+        route = match ip_options::ip_rcv_options(env, hands, dev, &mut skb, route) {
+            Ok(route) => route,
+            Err(reason) => return refuse(env, skb, reason),
+        };
+    }
+    match route {
+        Route::Multicast { .. } => count(env, &skb, Mib::IpExtInMcastPkts, Mib::IpExtInMcastOctets),
+        Route::Broadcast | Route::Forward(_, NextHop { kind: Kind::Broadcast, .. }, _) => {
+            count(env, &skb, Mib::IpExtInBcastPkts, Mib::IpExtInBcastOctets);
+        }
+        _ if skb.fields().pkt_type != pkt_type::HOST && dev.conf.drop_unicast_in_l2_multicast => {
+            return refuse(env, skb, DropReason::UnicastInL2Multicast);
+        }
+        _ => {}
+    }
+    match route {
+        Route::Multicast { local, onwards: true } => {
+            ip_mr_input(env, hands, dev, skb, local).map_or(Verdict::Done, Verdict::Local)
+        }
+        Route::Local | Route::Broadcast | Route::Multicast { .. } => Verdict::Local(skb),
+        Route::Forward(id, hop, dst) => {
+            set_route(&mut skb, id, &hop, dst);
+            Verdict::Forward(skb)
+        }
+        Route::Refuse(kind) => {
+            ip_error(env, hands, skb, kind);
+            Verdict::Done
+        }
+        Route::NotForwarding => {
             env.cells.mib(Mib::IpInAddrErrors).add(1);
             refuse(env, skb, DropReason::IpInaddrErrors)
         }
-        Kind::Gateway | Kind::Link => {
-            if let Err(reason) = fib_validate_source(env, dev, src) {
-                return refuse(env, skb, reason);
-            }
-            set_route(&mut skb, id, &hop, dst);
-            options(env, hands, dev, skb, Verdict::Forward)
-        }
-        kind => match options(env, hands, dev, skb, Verdict::Forward) {
-            Verdict::Forward(skb) => {
-                ip_error(env, hands, skb, kind);
-                Verdict::Done
-            }
-            verdict => verdict,
-        },
     }
+}
+
+fn count(env: &Env<'_>, skb: &Skb, packets: Mib, octets: Mib) {
+    env.cells.mib(packets).add(1);
+    env.cells.mib(octets).add(skb.network_len() as u64);
+}
+
+/// Routes one packet from `src` to `dst` with every check of the kernel's `ip_route_input_slow`, in its order.
+///
+/// # Errors
+/// Why it must be dropped.
+pub fn ip_route_input(
+    env: &Env<'_>,
+    dev: &NetDevice,
+    skb: &Skb,
+    src: u32,
+    dst: u32,
+) -> Result<Route, DropReason> {
+    match check_addresses(dev, src, dst)? {
+        Input::Broadcast => return broadcast_input(env, dev, src),
+        Input::Multicast => return ip_route_input_mc(env, dev, skb, src, dst),
+        Input::Lookup => {}
+    }
+    let mut id = env.shared.fib.lookup(dst);
+    let mut hop = env.shared.next_hops.get(id);
+    if hop.kind == Kind::Multipath {
+        (id, hop) = fib_select_path(env, skb, id);
+    }
+    match hop.kind {
+        // A directed broadcast may go on even where nothing else does.
+        Kind::Broadcast if dev.conf.bc_forwarding => {}
+        Kind::Broadcast => return broadcast_input(env, dev, src),
+        Kind::Local => return fib_validate_source(env, dev, src, None).map(|_| Route::Local),
+        _ if !dev.conf.forwarding => return Ok(Route::NotForwarding),
+        Kind::Gateway | Kind::Link => {}
+        kind => return Ok(Route::Refuse(kind)),
+    }
+    fib_validate_source(env, dev, src, Some(hop.oif))?;
+    Ok(Route::Forward(id, hop, dst))
 }
 
 /// How to go on with a destination that looks special.
@@ -290,28 +356,50 @@ fn check_addresses(dev: &NetDevice, src: u32, dst: u32) -> Result<Input, DropRea
     Ok(Input::Lookup)
 }
 
-/// The kernel's `fib_validate_source`: not our own address, and with `rp_filter` a way back.
-fn fib_validate_source(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<(), DropReason> {
-    if env.snap.local.contains(src) && !dev.conf.accept_local {
-        return Err(DropReason::IpLocalSource);
-    }
-    if dev.conf.rp_filter == 0 {
-        return Ok(());
+/// The kernel's `fib_validate_source`: not our own address, and with `rp_filter` a way back. `oif` is the device the packet
+/// leaves by, if it does: where that is the one it came by, the source is looked up in any case, for a redirect. True if
+/// the source was looked up and is on the link.
+///
+/// # Errors
+/// Why the packet must be dropped.
+pub fn fib_validate_source(
+    env: &Env<'_>,
+    dev: &NetDevice,
+    src: u32,
+    oif: Option<IfIndex>,
+) -> Result<bool, DropReason> {
+    let (filter, accept_local) = (dev.conf.rp_filter, dev.conf.accept_local);
+    if filter == 0 && !(oif == Some(dev.ifindex) && dev.conf.send_redirects) {
+        let own = !accept_local && env.snap.local.contains(src);
+        return if own { Err(DropReason::IpLocalSource) } else { Ok(false) };
     }
     let id = env.shared.fib.lookup(src);
     let back = env.shared.next_hops.get(id);
-    let reachable = match (back.kind, dev.conf.rp_filter) {
-        (Kind::Gateway | Kind::Link, 1) => back.oif == dev.ifindex,
-        (Kind::Gateway | Kind::Link, _) => true,
-        (Kind::Multipath, 1) => env.shared.next_hops.members(id).any(|m| m.oif == dev.ifindex),
-        (Kind::Multipath, _) => true,
-        (Kind::Local, _) => dev.conf.accept_local,
+    let (uses_dev, on_link) = match back.kind {
+        Kind::Local if !accept_local => return Err(DropReason::IpLocalSource),
+        Kind::Gateway | Kind::Link | Kind::Local => (back.oif == dev.ifindex, back.kind != Kind::Gateway),
+        Kind::Multipath => {
+            let mut members = env.shared.next_hops.members(id).peekable();
+            let on_link = members.peek().is_some_and(|first| first.kind == Kind::Link);
+            (members.any(|m| m.oif == dev.ifindex), on_link)
+        }
         // No station has a broadcast address: a martian, whatever the filter's mode.
-        (Kind::Broadcast, _) => return Err(DropReason::IpInvalidSource),
-        _ => false,
+        Kind::Broadcast => return Err(DropReason::IpInvalidSource),
+        _ => return unreachable_source(env, filter),
     };
-    if reachable {
-        return Ok(());
+    if uses_dev {
+        return Ok(on_link);
+    }
+    // Any way back does for the loose filter, but not on a device without an address.
+    if filter == 1 || dev.addresses.is_empty() {
+        return unreachable_source(env, filter);
+    }
+    Ok(false)
+}
+
+fn unreachable_source(env: &Env<'_>, filter: u8) -> Result<bool, DropReason> {
+    if filter == 0 {
+        return Ok(false);
     }
     env.cells.mib(Mib::TcpExtIPReversePathFilter).add(1);
     Err(DropReason::IpRpfilter)
@@ -319,35 +407,28 @@ fn fib_validate_source(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<(), D
 
 /// The same for packets to broadcast and multicast addresses, which a host without an address may send (DHCP).
 fn validate_group_source(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<(), DropReason> {
-    if ipv4::is_zeronet(src) { Ok(()) } else { fib_validate_source(env, dev, src) }
+    if src == 0 { Ok(()) } else { fib_validate_source(env, dev, src, None).map(drop) }
 }
 
 /// A multicast destination: for the router if it joined the group there, on its way elsewhere if the device takes part
 /// in multicast forwarding, neither otherwise (kernel `ip_route_input_mc`).
-fn ip_route_input_mc(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) -> Verdict {
-    let Some(header) = Ipv4Header::parse(skb.network()) else {
-        return refuse(env, skb, DropReason::IpInhdr);
-    };
-    let (src, dst, protocol) = (header.src(), header.dst(), header.protocol());
+fn ip_route_input_mc(
+    env: &Env<'_>,
+    dev: &NetDevice,
+    skb: &Skb,
+    src: u32,
+    dst: u32,
+) -> Result<Route, DropReason> {
+    let protocol = Ipv4Header::parse(skb.network()).map_or(0, |header| header.protocol());
     let multicast = &env.snap.multicast;
     let local = multicast.is_joined(dev.ifindex, dst);
     // 224.0.0.0/24 stays on its link, whatever its TTL (RFC 5771 section 4).
     let onwards = !ipv4::is_local_multicast(dst) && multicast.vif_of(dev.ifindex).is_some();
     if !local && !onwards {
-        return refuse(env, skb, DropReason::NotSpecified);
+        return Err(DropReason::NotSpecified);
     }
-    if let Err(reason) = ip_mc_validate_source(env, dev, src, dst, protocol) {
-        return refuse(env, skb, reason);
-    }
-    env.cells.mib(Mib::IpExtInMcastPkts).add(1);
-    env.cells.mib(Mib::IpExtInMcastOctets).add(skb.network_len() as u64);
-    skb.fields_mut().flags |= flags::NO_ICMP;
-    match options(env, hands, dev, skb, Verdict::Local) {
-        Verdict::Local(skb) if onwards => {
-            ip_mr_input(env, hands, dev, skb, local).map_or(Verdict::Done, Verdict::Local)
-        }
-        verdict => verdict,
-    }
+    ip_mc_validate_source(env, dev, src, dst, protocol)?;
+    Ok(Route::Multicast { local, onwards })
 }
 
 /// The sources a multicast packet may have: an address of a host on the way it came, or none yet for what stays on the
@@ -365,37 +446,15 @@ fn ip_mc_validate_source(
     if ipv4::is_loopback(src) && !dev.conf.route_localnet {
         return Err(DropReason::IpLocalnet);
     }
-    if ipv4::is_zeronet(src) {
+    if src == 0 {
         let may = ipv4::is_local_multicast(dst) || protocol == ipv4::IPPROTO_IGMP;
         return if may { Ok(()) } else { Err(DropReason::IpInvalidSource) };
     }
-    fib_validate_source(env, dev, src)
+    fib_validate_source(env, dev, src, None).map(drop)
 }
 
-fn deliver_broadcast(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb, src: u32) -> Verdict {
-    if let Err(reason) = validate_group_source(env, dev, src) {
-        return refuse(env, skb, reason);
-    }
-    env.cells.mib(Mib::IpExtInBcastPkts).add(1);
-    skb.fields_mut().flags |= flags::NO_ICMP;
-    options(env, hands, dev, skb, Verdict::Local)
-}
-
-/// What is left once the packet has a route: options, if there are any, and whether its frame may carry it.
-fn options(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: Skb, next: fn(Skb) -> Verdict) -> Verdict {
-    let fields = *skb.fields();
-    let skb = match fields.ip_hdr_len == MIN_HEADER_LEN as u8 {
-        true => skb,
-        false => match ip_options::ip_rcv_options(env, hands, dev, skb) {
-            Some(skb) => skb,
-            None => return Verdict::Done,
-        },
-    };
-    let group_frame = fields.pkt_type != pkt_type::HOST && fields.flags & flags::NO_ICMP == 0;
-    if group_frame && dev.conf.drop_unicast_in_l2_multicast {
-        return refuse(env, skb, DropReason::UnicastInL2Multicast);
-    }
-    next(skb)
+fn broadcast_input(env: &Env<'_>, dev: &NetDevice, src: u32) -> Result<Route, DropReason> {
+    validate_group_source(env, dev, src).map(|()| Route::Broadcast)
 }
 
 fn refuse(env: &Env<'_>, skb: Skb, reason: DropReason) -> Verdict {

@@ -144,6 +144,18 @@ pub fn emit(header: &mut [u8; MIN_HEADER_LEN], f: &Ipv4Fields) {
     set_check(header);
 }
 
+/// Writes a header with these options, whole words that fill it, checksum included.
+pub fn emit_with(header: &mut [u8], f: &Ipv4Fields, options: &[u8]) {
+    let Some((fixed, rest)) = header.split_first_chunk_mut::<MIN_HEADER_LEN>() else { return };
+    emit(fixed, f);
+    if options.is_empty() || rest.len() != options.len() {
+        return;
+    }
+    rest.copy_from_slice(options);
+    fixed[0] += (options.len() / 4) as u8;
+    set_check(header);
+}
+
 /// Computes and stores the checksum of a whole header, options included.
 pub fn set_check(header: &mut [u8]) {
     if let Some(field) = header.get_mut(10..12) {

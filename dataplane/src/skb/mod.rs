@@ -37,9 +37,15 @@ pub mod flags {
     pub const NO_ICMP: u8 = 1 << 2;
     /// Put together from fragments: never of the plain shape, so that the stages look at
     /// [`SkbFields::frag_max_size`](super::SkbFields::frag_max_size).
-    pub const REASSEMBLED: u8 = 1 << 7;
+    pub const REASSEMBLED: u8 = 1 << 4;
     /// A rule marked it: the rules it meets are reported.
     pub const NF_TRACE: u8 = 1 << 3;
+    /// The last entry of its record route is ours, to be written again on the way out.
+    pub const RR_OURS: u8 = 1 << 5;
+    /// The same for its timestamp option.
+    pub const TS_OURS: u8 = 1 << 6;
+    /// It goes where the next entry of its source route says.
+    pub const SRR_HIT: u8 = 1 << 7;
 }
 
 /// The hot per-packet fields. 28 bytes: what the mbuf's dynamic-field area has room for beside a driver's timestamp.

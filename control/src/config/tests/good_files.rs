@@ -61,6 +61,22 @@ fn values_arrive_in_their_types_and_places() {
 }
 
 #[test]
+fn settings_of_the_input_path() {
+    let params = [
+        "icmp_ignore_bogus_error_responses",
+        "icmp_echo_enable_probe",
+        "conf.all.accept_source_route",
+        "conf.default.bc_forwarding",
+        "conf.all.shared_media",
+        "conf.all.log_martians",
+    ];
+    let lines: String = params.iter().map(|param| format!("'net.ipv4.{param}' = 1\n")).collect();
+    let config = good(&format!("[sysctl]\n{lines}"));
+    assert!(config.sysctl.iter().all(|sysctl| *sysctl.value == 1));
+    assert_eq!(config.sysctl.len(), params.len());
+}
+
+#[test]
 fn layout_makes_no_difference() {
     assert_eq!(good("[metrics]"), good("# moved\n\n[metrics]\nlisten = '127.0.0.1:9477'"));
     assert_ne!(good("[metrics]"), good(""));
