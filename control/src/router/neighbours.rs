@@ -196,7 +196,10 @@ impl Router {
                 ToControl::Resolve { skb, .. }
                 | ToControl::Igmp { skb, .. }
                 | ToControl::McUnresolved { skb, .. } => self.kfree_skb(skb, DropReason::Shutdown),
-                ToControl::NeighUsed(_) | ToControl::Arp { .. } | ToControl::McWrongVif { .. } => {}
+                ToControl::NeighUsed(_)
+                | ToControl::Arp { .. }
+                | ToControl::McWrongVif { .. }
+                | ToControl::Martian(_) => {}
             }
         }
         for lcore in 0..self.shared.lcores() {
