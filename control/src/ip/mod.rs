@@ -14,17 +14,17 @@ mod words;
 
 pub use parse::{UsageError, parse};
 pub use print::{
-    help_text, matching_addrs, matching_neighs, matching_routes, show_addrs, show_links, show_neighs,
-    show_route_get, show_routes,
+    help_text, matching_addrs, matching_neighs, matching_proxies, matching_routes, show_addrs, show_links,
+    show_neighs, show_proxies, show_route_get, show_routes,
 };
 pub use refusal::Refusal;
 pub use request::{
     AddrFilter, AddrSpec, AddrVerb, Broadcast, Command, Family, LinkFilter, LinkSet, Metrics, NeighFilter,
-    NeighSpec, NeighVerb, NextHopSpec, Options, PrefixFilter, Request, RouteFilter, RouteGet, RouteSpec,
-    RouteVerb, TableFilter, Topic,
+    NeighSpec, NeighVerb, NextHopSpec, Options, PrefixFilter, ProxySpec, Request, RouteFilter, RouteGet,
+    RouteSpec, RouteVerb, TableFilter, Topic,
 };
 pub use rows::{
     AddrRow, Gso, LinkAddrs, LinkDetails, LinkFlags, LinkRow, LinkStats, LowerLink, NeighRow, NeighUse,
-    NextHopRow, OperState, RouteFlags, RouteGetRow, RouteRow, RxStats, TxStats,
+    NextHopRow, OperState, ProxyRow, RouteFlags, RouteGetRow, RouteRow, RxStats, TxStats,
 };
 pub use words::{NudSet, NudState, Protocol, RouteType, Scope, Table};

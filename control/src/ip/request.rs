@@ -75,6 +75,12 @@ pub enum Command {
     NeighModify(NeighVerb, NeighSpec),
     /// `neighbour flush`: delete what the filter lets through. Entries set by hand stay unless `nud` names them.
     NeighFlush(NeighFilter),
+    /// `neighbour show proxy`; states do not matter.
+    ProxyShow(NeighFilter),
+    /// `neighbour add proxy` (true; `change` and `replace` are the same) or `del proxy`.
+    ProxyModify(bool, ProxySpec),
+    /// `neighbour flush proxy`
+    ProxyFlush(NeighFilter),
 }
 
 /// What help is about.
@@ -307,6 +313,15 @@ impl Default for NeighFilter {
     fn default() -> Self {
         NeighFilter { dev: None, states: NudSet::SHOWN, states_given: false, to: None }
     }
+}
+
+/// An address to answer ARP for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySpec {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The device where it is asked for; all without one.
+    pub dev: Option<String>,
 }
 
 /// How to change a neighbour.

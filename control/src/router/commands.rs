@@ -72,6 +72,9 @@ impl Router {
             }
             Command::NeighModify(verb, spec) => self.neigh_modify(*verb, spec).map(done),
             Command::NeighFlush(filter) => self.neigh_flush(filter, options).map(done),
+            Command::ProxyShow(filter) => Ok(ip::show_proxies(&self.proxy_rows(filter)?, filter, options)),
+            Command::ProxyModify(add, spec) => self.proxy_modify(*add, spec).map(done),
+            Command::ProxyFlush(filter) => self.proxy_flush(filter, options).map(done),
         }
     }
 

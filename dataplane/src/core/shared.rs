@@ -14,6 +14,7 @@ use crate::fib::Fib;
 use crate::fib::next_hop::NextHopTable;
 use crate::ipv4::icmp_limit::IcmpLimiter;
 use crate::ipv4::redirect_limit::RedirectLimiter;
+use crate::neigh::arp::ArpFrame;
 use crate::neigh::arp_rcv::Learn;
 use crate::neigh::table::{NeighId, NeighTable};
 use crate::net::IfIndex;
@@ -44,6 +45,13 @@ pub enum ToControl {
         dev: IfIndex,
         /// Who, and how it was said.
         learn: Learn,
+    },
+    /// Answer for somebody behind us after a random delay.
+    ArpProxy {
+        /// Device the request came in by.
+        dev: IfIndex,
+        /// The answer.
+        frame: ArpFrame,
     },
 }
 

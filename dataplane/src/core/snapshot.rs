@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::counters::{MAX_DEVICES, MAX_PORTS};
 use crate::device::{DeviceKind, NetDevice};
+use crate::neigh::proxies::ProxyAddresses;
 use crate::net::IfIndex;
 
 /// Router-wide settings, by the kernel's names (`net.ipv4.*`).
@@ -17,8 +18,13 @@ pub struct Sysctl {
     pub icmp_echo_ignore_broadcasts: bool,
     /// Errors carry the primary address of the device the packet came in by.
     pub icmp_errors_use_inbound_ifaddr: bool,
-    /// What the hash of a multipath route covers: 0 addresses, 1 addresses, protocol and ports.
+    /// What the hash of a multipath route covers: 0 addresses, 1 addresses, protocol and ports, 2 addresses inside
+    /// tunnels, 3 what `fib_multipath_hash_fields` says.
     pub fib_multipath_hash_policy: u8,
+    /// What policy 3 covers: bits of `fib_multipath_hash_fields`.
+    pub fib_multipath_hash_fields: u32,
+    /// Pass over next hops whose neighbour is known not to answer.
+    pub fib_multipath_use_neigh: bool,
     /// Seed of that hash.
     pub fib_multipath_hash_seed: u64,
     /// Set the packet's priority from its TOS when forwarding.
@@ -33,6 +39,8 @@ impl Default for Sysctl {
             icmp_echo_ignore_broadcasts: true,
             icmp_errors_use_inbound_ifaddr: false,
             fib_multipath_hash_policy: 0,
+            fib_multipath_hash_fields: 7,
+            fib_multipath_use_neigh: false,
             fib_multipath_hash_seed: 0,
             ip_forward_update_priority: true,
         }
@@ -87,6 +95,8 @@ pub struct Snapshot {
     pub local: LocalAddresses,
     /// Measure the cycles of every stage.
     pub stage_timing: bool,
+    /// Whom we answer ARP for by the operator's will.
+    pub proxies: ProxyAddresses,
     devices: Box<[NetDevice; MAX_DEVICES]>,
     by_port: [IfIndex; MAX_PORTS],
 }
@@ -112,7 +122,15 @@ impl Snapshot {
             let at = device.ifindex.index() % MAX_DEVICES;
             table[at] = device;
         }
-        Snapshot { generation, sysctl, local, stage_timing, devices: table, by_port }
+        Snapshot {
+            generation,
+            sysctl,
+            local,
+            stage_timing,
+            proxies: ProxyAddresses::default(),
+            devices: table,
+            by_port,
+        }
     }
 
     /// The device of that number; an absent one, which is down, if there is none.

@@ -9,5 +9,6 @@ pub mod ip_input;
 pub mod ip_local_deliver;
 pub mod ip_options;
 pub mod ip_output;
+pub mod multipath_hash;
 pub mod redirect_limit;
 pub mod route;

@@ -460,7 +460,7 @@ fn device(port: usize) -> NetDevice {
         mtu: 1500,
         up: true,
         carrier: true,
-        addresses: vec![InterfaceAddress { net, secondary: false }],
+        addresses: vec![InterfaceAddress::new(net)],
         conf: Default::default(),
     }
 }

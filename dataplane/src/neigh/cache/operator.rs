@@ -62,7 +62,7 @@ impl<P: TrueSize> NeighCache<P> {
         if state.is_valid() && mac.is_none() && known.is_none_or(|k| k.mac.is_none()) {
             return Err(NeighError::NoAddress);
         }
-        let id = self.lookup_or_create(dev, ip, now, out)?;
+        let id = self.lookup_or_make(dev, ip, state == Nud::Permanent, now, out)?;
         if state == Nud::Incomplete {
             self.update(id, None, Nud::None, Authority::Admin, now, out);
             self.used(id, now, out);
@@ -140,5 +140,6 @@ impl<P: TrueSize> NeighCache<P> {
                 self.destroy(id, now, out);
             }
         }
+        self.proxy.purge(dev);
     }
 }
