@@ -96,9 +96,10 @@ impl Settings {
         self.conf(Target::All, "arp_evict_nocarrier", 1) == 0 || own == 0
     }
 
-    /// Next hops on the device are not used while it has no carrier; `all` has no say.
+    /// Next hops on the device are not used while it has no carrier.
     pub fn ignores_linkdown(&self, name: &str) -> bool {
-        self.conf_of(name, "ignore_routes_with_linkdown", 0) != 0
+        let param = "ignore_routes_with_linkdown";
+        self.conf(Target::All, param, 0).max(self.conf_of(name, param, 0)) != 0
     }
 
     /// The neighbour parameters of one device.
@@ -259,11 +260,10 @@ mod tests {
             assert_eq!(with("arp_ignore", 5).arp_ignore, ArpIgnore::AnyLocal);
             assert_eq!(with("arp_announce", 2).arp_announce, 2);
             assert!(with("arp_filter", 1).arp_filter && with("proxy_arp_pvlan", 1).proxy_arp_pvlan);
+            assert!(conf(target.clone(), "ignore_routes_with_linkdown", 1).ignores_linkdown("r1"));
             assert!(conf(target.clone(), "arp_evict_nocarrier", 0).keeps_nocarrier("r1"));
         }
         assert!(!Settings::default().keeps_nocarrier("r1") && !Settings::default().ignores_linkdown("r1"));
-        assert!(conf(dev("r1"), "ignore_routes_with_linkdown", 1).ignores_linkdown("r1"));
-        assert!(!conf(Target::All, "ignore_routes_with_linkdown", 1).ignores_linkdown("r1"));
         assert_eq!(conf(dev("r1"), "medium_id", -1).device("r1").medium_id, -1);
         assert_eq!(conf(Target::All, "medium_id", 3).device("r1").medium_id, 0);
         let multipath = |param, value| settings(&[("", Scope::Ipv4, param, value)]).router();

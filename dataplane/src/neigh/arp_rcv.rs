@@ -226,7 +226,7 @@ pub fn arp_rcv(arp: &ArpView<'_>, to: FrameTo, dev: &ArpDevice, routes: &impl Ar
             return request_for_us(arp, dev, routes);
         }
         if dev.forwarding && answers_for(arp, dev, routes) {
-            return proxied(arp, to, dev);
+            return proxied(arp, to, dev, routes);
         }
     }
     ArpVerdict::Learn(unsolicited(arp, to, dev, routes))
@@ -254,7 +254,7 @@ fn request_for_us(arp: &ArpView<'_>, dev: &ArpDevice, routes: &impl ArpRoutes) -
             Way::None => return ArpVerdict::Ignore(Ignored::NoWayBack),
         }
     }
-    ArpVerdict::Reply { frame: ArpFrame::reply(dev.mac, arp), delayed: false, learn: Some(asker(arp)) }
+    ArpVerdict::Reply { frame: ArpFrame::reply(dev.mac, arp), delayed: false, learn: asker(arp, routes) }
 }
 
 /// Whether to answer for somebody else (kernel: `arp_fwd_proxy`, `arp_fwd_pvlan`, `pneigh_lookup`).
@@ -280,14 +280,17 @@ fn bridges(inward: i32, outward: i32) -> bool {
     }
 }
 
-fn proxied(arp: &ArpView<'_>, to: FrameTo, dev: &ArpDevice) -> ArpVerdict {
+fn proxied(arp: &ArpView<'_>, to: FrameTo, dev: &ArpDevice, routes: &impl ArpRoutes) -> ArpVerdict {
     let delayed = dev.proxy_delay && to != FrameTo::Us;
-    ArpVerdict::Reply { frame: ArpFrame::reply(dev.mac, arp), delayed, learn: Some(asker(arp)) }
+    ArpVerdict::Reply { frame: ArpFrame::reply(dev.mac, arp), delayed, learn: asker(arp, routes) }
 }
 
-/// Who asks for us is about to talk to us: it gets an entry.
-fn asker(arp: &ArpView<'_>) -> Learn {
-    Learn { ip: arp.sender_ip(), mac: arp.sender_mac(), kind: ArpKind::Request, create: true }
+/// Who asks for us is about to talk to us: it gets an entry. A broadcast address is nobody's, so it gets none, where the
+/// kernel makes one without a use.
+fn asker(arp: &ArpView<'_>, routes: &impl ArpRoutes) -> Option<Learn> {
+    let ip = arp.sender_ip();
+    let somebody = routes.is_unicast(ip) || routes.is_local(ip);
+    somebody.then(|| Learn { ip, mac: arp.sender_mac(), kind: ArpKind::Request, create: true })
 }
 
 fn unsolicited(arp: &ArpView<'_>, to: FrameTo, dev: &ArpDevice, routes: &impl ArpRoutes) -> Learn {

@@ -10,7 +10,7 @@
 //!
 //! When a [`Rig`] is dropped, the law of conservation must hold and every mbuf must be back in its pool.
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod frames;
 
@@ -34,6 +34,7 @@ use skiff_dataplane::fib::next_hop::{NextHopSpec, NextHopWriter};
 use skiff_dataplane::fib::{FibWriter, NextHopId};
 use skiff_dataplane::neigh::cache::{GcParams, NeighCache, SetMode};
 use skiff_dataplane::neigh::nud::{NeighParams, Nud};
+use skiff_dataplane::neigh::proxies::ProxyAddresses;
 use skiff_dataplane::neigh::table::NeighId;
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::skb::{Skb, SkbList};
@@ -166,6 +167,8 @@ pub struct Rig {
     pub snap: Arc<Snapshot>,
     pub devices: Vec<NetDevice>,
     pub sysctl: Sysctl,
+    /// Taken over by [`Rig::configure`].
+    pub proxies: ProxyAddresses,
     pub fib: FibWriter,
     pub hops: NextHopWriter,
     pub neigh: NeighCache<Skb>,
@@ -247,6 +250,7 @@ impl Rig {
             snap,
             devices,
             sysctl,
+            proxies: ProxyAddresses::default(),
             fib,
             hops,
             neigh,
@@ -315,7 +319,9 @@ impl Rig {
     pub fn configure(&mut self, change: impl FnOnce(&mut [NetDevice], &mut Sysctl)) {
         change(&mut self.devices[1..], &mut self.sysctl);
         let next = self.snap.generation + 1;
-        drop(self.shared.publish(Snapshot::new(next, self.devices.clone(), self.sysctl, false)));
+        let mut snap = Snapshot::new(next, self.devices.clone(), self.sysctl, false);
+        snap.proxies = self.proxies.clone();
+        drop(self.shared.publish(snap));
         self.snap = self.shared.snapshot();
     }
 
