@@ -58,6 +58,21 @@ fn ratios(weights: (u16, u16)) {
     within_3_percent(shares(&mut rig, hosts), weights);
 }
 
+/// The flows of the kernel's own test, 32769 destination ports, with the seed of these tests.
+#[test]
+fn ports_of_the_kernels_selftest() {
+    let mut rig = router(1, (1, 1));
+    for (net, weights) in [(30, (1, 1)), (31, (2, 1)), (32, (11, 45))] {
+        let paths = [("10.2.0.2", R2, weights.0), ("10.3.0.2", R3, weights.1)];
+        rig.route(&format!("{net}.0.0.0/8"), To::Paths(&paths));
+        let server = format!("{net}.0.0.1");
+        let found =
+            shares(&mut rig, (0..32_769u32).map(|i| Ip::udp("10.1.0.2", &server, (1024, i as u16), 8)));
+        println!("{weights:?}: {found:?}");
+        within_3_percent(found, weights);
+    }
+}
+
 #[test]
 fn weights_1_to_1() {
     ratios((1, 1));
