@@ -350,4 +350,6 @@ pub struct NeighSpec {
     pub state: NudState,
     /// It is a router.
     pub router: bool,
+    /// Only have it asked for, as if a packet wanted to go there; state and hardware address do not matter.
+    pub probe: bool,
 }

@@ -212,7 +212,17 @@ impl Router {
             NeighVerb::Change => SetMode::Change,
             NeighVerb::Replace => SetMode::Replace,
         };
+        if spec.probe {
+            return self.probe_neighbour(dev, addr, mode);
+        }
         self.set_neighbour(dev, addr, spec.lladdr, nud(spec.state), mode)
+    }
+
+    fn probe_neighbour(&mut self, dev: IfIndex, addr: u32, mode: SetMode) -> Result<(), Refusal> {
+        let mut actions = Vec::new();
+        let probed = self.neigh.probe(dev, addr, mode, self.clock.now(), &mut actions);
+        self.act(actions);
+        probed.map(drop).map_err(neigh_refusal)
     }
 
     /// Sets an entry by the operator's will.
@@ -227,12 +237,7 @@ impl Router {
         let mut actions = Vec::new();
         let set = self.neigh.set(dev, addr, mac, state, mode, self.clock.now(), &mut actions);
         self.act(actions);
-        match set {
-            Ok(_) => Ok(()),
-            Err(NeighError::Exists) => Err(Refusal::Exists),
-            Err(NeighError::NotFound) => Err(Refusal::NoSuchEntry),
-            Err(error) => Err(Refusal::Invalid(error.to_string())),
-        }
+        set.map(drop).map_err(neigh_refusal)
     }
 
     /// Deletes an entry; false if there was none.
@@ -252,6 +257,14 @@ impl Router {
             self.delete_neighbour(dev, bits(address));
         }
         Ok(())
+    }
+}
+
+fn neigh_refusal(error: NeighError) -> Refusal {
+    match error {
+        NeighError::Exists => Refusal::Exists,
+        NeighError::NotFound => Refusal::NoSuchEntry,
+        error => Refusal::Invalid(error.to_string()),
     }
 }
 

@@ -87,7 +87,7 @@ fn state(words: &Words<'_>, word: &str) -> Result<NudState, UsageError> {
 
 fn modify(words: &mut Words<'_>, verb: NeighVerb) -> Result<Command, UsageError> {
     let (mut address, mut dev, mut lladdr, mut nud, mut router) = (None, None, None, None, false);
-    let mut proxy = false;
+    let (mut proxy, mut probe) = (false, false);
     while let Some(word) = words.next() {
         match word {
             "dev" => dev = Some(words.device("dev")?),
@@ -98,7 +98,8 @@ fn modify(words: &mut Words<'_>, verb: NeighVerb) -> Result<Command, UsageError>
             "router" => router = true,
             // The address follows, as it may do without the word.
             "proxy" => proxy = true,
-            "extern_learn" | "managed" | "use" | "protocol" => {
+            "use" => probe = true,
+            "extern_learn" | "managed" | "protocol" => {
                 return Err(words.unsupported(&format!("\"{word}\"")));
             }
             _ if !word.is_empty() && "lladdr".starts_with(word) => {
@@ -122,7 +123,7 @@ fn modify(words: &mut Words<'_>, verb: NeighVerb) -> Result<Command, UsageError>
         }
         (Some(address), Some(dev)) => {
             let state = nud.unwrap_or(NudState::Permanent);
-            Ok(Command::NeighModify(verb, NeighSpec { address, dev, lladdr, state, router }))
+            Ok(Command::NeighModify(verb, NeighSpec { address, dev, lladdr, state, router, probe }))
         }
         _ => Err(words.error("device and destination are required arguments")),
     }

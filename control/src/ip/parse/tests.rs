@@ -169,9 +169,12 @@ fn neighbour_to_add() {
         lladdr: Some("02:00:00:00:00:09".parse().unwrap()),
         state: NudState::Reachable,
         router: true,
+        probe: false,
     };
     let line = "n change 10.0.0.9 lladdr 02:00:00:00:00:09 dev v0 nud reachable router";
     assert_eq!(command(line), Command::NeighModify(NeighVerb::Change, expected));
+    let used = command("n add 10.0.0.9 dev v0 use");
+    assert!(matches!(used, Command::NeighModify(NeighVerb::Add, NeighSpec { probe: true, .. })), "{used:?}");
 }
 
 #[test]

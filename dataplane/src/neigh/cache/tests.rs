@@ -486,6 +486,22 @@ fn proxied_answers_wait_a_random_time_and_only_so_many_do() {
 }
 
 #[test]
+fn the_operator_has_an_address_asked_for() {
+    let mut w = World::new();
+    let probe = |w: &mut World, mode| w.with_out(|cache, now, out| cache.probe(DEV, IP, mode, now, out));
+    assert_eq!(probe(&mut w, SetMode::Change), Err(NeighError::NotFound));
+    assert!(probe(&mut w, SetMode::Add).is_ok());
+    assert_eq!(w.events(), [(0, request(ProbeTo::Broadcast))]);
+    assert_eq!(probe(&mut w, SetMode::Add), Err(NeighError::Exists));
+    w.reply(PEER);
+    assert!(probe(&mut w, SetMode::Replace).is_ok());
+    assert_eq!(w.state(), Some((Nud::Reachable, Some(PEER))), "what is known stays");
+    w.set(IP, None, Nud::Stale, SetMode::Change).unwrap();
+    assert!(probe(&mut w, SetMode::Change).is_ok());
+    assert_eq!(w.state(), Some((Nud::Delay, Some(PEER))));
+}
+
+#[test]
 fn static_entries_need_no_room() {
     let mut w = World::with(GcParams { thresh1: 0, thresh2: 1, thresh3: 2, ..GcParams::default() });
     for ip in 0..2 {
