@@ -186,7 +186,7 @@ fn an_inbound_address_is_of_the_senders_subnet() {
     rig.configure(|devices, sysctl| {
         sysctl.icmp_errors_use_inbound_ifaddr = true;
         let net = "10.8.0.1/16".parse().unwrap();
-        devices[R1].addresses.push(skiff_dataplane::device::InterfaceAddress { net, secondary: false });
+        devices[R1].addresses.push(skiff_dataplane::device::InterfaceAddress::new(net));
     });
     let source = |rig: &mut Rig, src| {
         rig.send(R1, Ip::udp(src, "10.3.0.2", (5, 6), 8).ttl(1).to_port(R1)).only(R1).src

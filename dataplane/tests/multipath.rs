@@ -4,6 +4,7 @@ mod common;
 
 use common::{Frame, Ip, R1, R2, R3, Rig, To, ip};
 use skiff_dataplane::core::counters::Mib::IpInReceives;
+use skiff_dataplane::neigh::nud::Nud;
 
 /// Where `packet` leaves.
 fn path(rig: &mut Rig, packet: &Ip) -> usize {
@@ -55,6 +56,21 @@ fn ratios(weights: (u16, u16)) {
         ..Ip::udp("10.1.0.2", "20.0.0.1", (1, 2), 0)
     });
     within_3_percent(shares(&mut rig, hosts), weights);
+}
+
+/// The flows of the kernel's own test, 32769 destination ports, with the seed of these tests.
+#[test]
+fn ports_of_the_kernels_selftest() {
+    let mut rig = router(1, (1, 1));
+    for (net, weights) in [(30, (1, 1)), (31, (2, 1)), (32, (11, 45))] {
+        let paths = [("10.2.0.2", R2, weights.0), ("10.3.0.2", R3, weights.1)];
+        rig.route(&format!("{net}.0.0.0/8"), To::Paths(&paths));
+        let server = format!("{net}.0.0.1");
+        let found =
+            shares(&mut rig, (0..32_769u32).map(|i| Ip::udp("10.1.0.2", &server, (1024, i as u16), 8)));
+        println!("{weights:?}: {found:?}");
+        within_3_percent(found, weights);
+    }
 }
 
 #[test]
@@ -118,6 +134,82 @@ fn icmp_errors_follow_their_flow() {
             assert_eq!(out.wire[usual].len(), 1, "policy {policy}, in segments");
         }
         assert!(used[R2] > 10 && used[R3] > 10, "{used:?}");
+    }
+}
+
+/// Behind a tunnel policy 1 sees one flow, policy 2 those inside.
+#[test]
+fn flows_inside_a_tunnel() {
+    let tunnelled = |host: u16, port: u16| {
+        let inner = Ip::udp(&format!("192.168.0.{host}"), "192.168.9.9", (port, 7), 8).bytes();
+        Ip { protocol: 4, payload: inner, ..Ip::udp("10.1.0.2", "20.0.0.1", (0, 0), 0) }
+    };
+    let mut rig = router(1, (1, 1));
+    let hosts = |rig: &mut Rig| shares(rig, (0..200).map(|host| tunnelled(host, 5)));
+    let ports = |rig: &mut Rig| shares(rig, (0..200).map(|port| tunnelled(5, port)));
+    let one_path = |(a, b): (usize, usize)| a == 0 || b == 0;
+    assert!(one_path(hosts(&mut rig)));
+    rig.configure(|_, sysctl| sysctl.fib_multipath_hash_policy = 2);
+    assert!(!one_path(hosts(&mut rig)) && one_path(ports(&mut rig)));
+    for (fields, by_host, by_port) in
+        [(0x7, false, false), (0x40, true, false), (0x400, false, true), (0x840, true, false)]
+    {
+        rig.configure(|_, sysctl| {
+            sysctl.fib_multipath_hash_policy = 3;
+            sysctl.fib_multipath_hash_fields = fields;
+        });
+        assert_eq!(
+            (!one_path(hosts(&mut rig)), !one_path(ports(&mut rig))),
+            (by_host, by_port),
+            "{fields:#x}"
+        );
+    }
+}
+
+/// A gateway that is known not to answer takes nothing, if the router is told to look.
+#[test]
+fn use_neigh_passes_over_gateways_that_do_not_answer() {
+    let mut rig = Rig::new();
+    let gateways = ["10.2.0.50", "10.3.0.50"];
+    for (gateway, port) in gateways.into_iter().zip([R2, R3]) {
+        rig.neighbour(port, gateway, Nud::Permanent);
+    }
+    rig.route("20.0.0.0/8", To::Paths(&[(gateways[0], R2, 1), (gateways[1], R3, 1)]));
+    let flows = || (0..64u16).map(|port| Ip::udp("10.1.0.2", "20.0.0.1", (port, 9), 8));
+    for (states, use_neigh, expect) in [
+        ((Nud::Reachable, Nud::Reachable), true, (true, true)),
+        ((Nud::Failed, Nud::Reachable), false, (true, true)),
+        ((Nud::Failed, Nud::Reachable), true, (false, true)),
+        ((Nud::Reachable, Nud::Incomplete), true, (true, false)),
+        // Nobody knows of a fault, so it is tried.
+        ((Nud::None, Nud::Reachable), true, (true, true)),
+        // Without any good one all take the first.
+        ((Nud::Failed, Nud::Failed), true, (true, false)),
+    ] {
+        rig.configure(|_, sysctl| {
+            sysctl.fib_multipath_hash_policy = 1;
+            sysctl.fib_multipath_use_neigh = use_neigh;
+        });
+        rig.neighbour(R2, gateways[0], states.0);
+        rig.neighbour(R3, gateways[1], states.1);
+        let out = rig.send_all(R1, flows().map(|packet| packet.to_port(R1)));
+        let held = |port: usize| rig.held.iter().any(|(on, _, _)| *on == common::dev(port));
+        let took = [R2, R3].map(|port| !out.wire[port].is_empty() || held(port));
+        assert_eq!((took[0], took[1]), expect, "{states:?}, use_neigh {use_neigh}");
+        rig.without_limits();
+        rig.give_up_held();
+    }
+}
+
+/// Our own answer leaves where its source address lives.
+#[test]
+fn packets_of_our_own_prefer_the_next_hop_of_their_source() {
+    let mut rig = router(1, (1, 1));
+    for host in 0..16 {
+        for (address, port) in [("10.2.0.1", R2), ("10.3.0.1", R3)] {
+            let out = rig.send(R1, Ip::echo(&format!("20.0.0.{host}"), address, 8).to_port(R1));
+            assert_eq!(out.no_drops().wire[port].len(), 1, "from {address}");
+        }
     }
 }
 

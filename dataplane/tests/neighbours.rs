@@ -10,7 +10,7 @@ use skiff_dataplane::core::counters::Mib::*;
 use skiff_dataplane::core::drop_reason::{DropReason::*, Node::*};
 use skiff_dataplane::core::shared::ToLcore;
 use skiff_dataplane::ipv4::ip_output::write_header;
-use skiff_dataplane::neigh::arp_rcv::ArpIgnore;
+use skiff_dataplane::neigh::arp_rcv::{ArpAccept, ArpIgnore};
 use skiff_dataplane::neigh::nud::Nud;
 use skiff_dataplane::neigh::table::coarse;
 use skiff_dataplane::net::MacAddr;
@@ -171,10 +171,12 @@ fn what_arp_ignores() {
     for target in ["224.0.0.1", "127.0.0.1"] {
         rig.send(R1, request(HOST, target)).drop_of(ArpRcv, ArpIgnored).silent();
     }
-    rig.send(R1, request(OURS, OURS)).drop_of(ArpRcv, ArpIgnored).silent();
-    for sender in ["224.0.0.9", "127.0.0.9", "255.255.255.255"] {
+    for sender in ["224.0.0.9", "127.0.0.9", "255.255.255.255", OURS, "10.2.0.1"] {
         let out = rig.send(R1, request(sender, OURS));
-        assert!(out.no_drops().silent().control.is_empty(), "a martian is not answered, nor learnt");
+        assert!(
+            out.no_drops().silent().control.is_empty(),
+            "a martian or our own address is not answered, nor learnt"
+        );
     }
     let good = request(HOST, OURS);
     for at in [15, 16, 18, 19, 21] {
@@ -209,7 +211,7 @@ fn what_arp_learns() {
     let overheard = said(arp(MacAddr::BROADCAST, 1, (host_mac(), HOST), (MacAddr::ZERO, "10.1.0.9")));
     assert!(overheard[0].contains("Overheard"), "{overheard:?}");
     assert!(said(reply(mac::router(R1), "10.1.0.50", OURS)).is_empty(), "strangers are not learnt unasked");
-    rig.configure(|devices, _| devices[R1].conf.arp_accept = true);
+    rig.configure(|devices, _| devices[R1].conf.arp_accept = ArpAccept::Always);
     assert_eq!(rig.send(R1, reply(mac::router(R1), "10.1.0.50", OURS)).control.len(), 1);
 }
 
@@ -218,7 +220,10 @@ fn proxy_arp() {
     let mut rig = Rig::new();
     let request = |target: &str| arp(MacAddr::BROADCAST, 1, (host_mac(), HOST), (MacAddr::ZERO, target));
     rig.send(R1, request("10.2.0.2")).silent();
-    rig.configure(|devices, _| devices[R1].conf.proxy_arp = true);
+    rig.configure(|devices, _| {
+        devices[R1].conf.proxy_arp = true;
+        devices[R1].conf.proxy_delay = false;
+    });
     let want = arp(host_mac(), 2, (mac::router(R1), "10.2.0.2"), (host_mac(), HOST));
     assert_eq!(rig.send(R1, request("10.2.0.2")).no_drops().wire[R1], [want]);
     rig.send(R1, request("10.1.0.9")).silent();

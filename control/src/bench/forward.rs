@@ -323,7 +323,7 @@ fn snapshot(generation: u64, stage_timing: bool) -> Snapshot {
         mtu: 1500,
         up: true,
         carrier: true,
-        addresses: addr.parse().map(|net| InterfaceAddress { net, secondary: false }).into_iter().collect(),
+        addresses: addr.parse().map(InterfaceAddress::new).into_iter().collect(),
         conf: DeviceConf::default(),
     };
     let devices = [NetDevice::loopback(), device(IN, 0, "10.0.0.1/24"), device(OUT, 1, "10.0.1.1/24")];

@@ -14,17 +14,17 @@ mod words;
 
 pub use parse::{UsageError, parse};
 pub use print::{
-    help_text, matching_addrs, matching_neighs, matching_routes, show_addrs, show_links, show_maddrs,
-    show_mroutes, show_neighs, show_route_get, show_routes,
+    help_text, matching_addrs, matching_neighs, matching_proxies, matching_routes, show_addrs, show_links,
+    show_maddrs, show_mroutes, show_neighs, show_proxies, show_route_get, show_routes,
 };
 pub use refusal::Refusal;
 pub use request::{
     AddrFilter, AddrSpec, AddrVerb, Broadcast, Command, Family, LinkFilter, LinkSet, MaddrSpec, Metrics,
     MrouteFilter, MrouteKey, MrouteSpec, NeighFilter, NeighSpec, NeighVerb, NextHopSpec, Options,
-    PrefixFilter, Request, RouteFilter, RouteGet, RouteSpec, RouteVerb, TableFilter, Topic,
+    PrefixFilter, ProxySpec, Request, RouteFilter, RouteGet, RouteSpec, RouteVerb, TableFilter, Topic,
 };
 pub use rows::{
     AddrRow, Gso, LinkAddrs, LinkDetails, LinkFlags, LinkRow, LinkStats, LowerLink, MaddrRow, MrouteRow,
-    NeighRow, NeighUse, NextHopRow, OperState, RouteFlags, RouteGetRow, RouteRow, RxStats, TxStats,
+    NeighRow, NeighUse, NextHopRow, OperState, ProxyRow, RouteFlags, RouteGetRow, RouteRow, RxStats, TxStats,
 };
 pub use words::{NudSet, NudState, Protocol, RouteType, Scope, Table};

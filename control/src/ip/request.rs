@@ -87,6 +87,12 @@ pub enum Command {
     MaddrAdd(MaddrSpec),
     /// `maddress del`
     MaddrDel(MaddrSpec),
+    /// `neighbour show proxy`; states do not matter.
+    ProxyShow(NeighFilter),
+    /// `neighbour add proxy` (true; `change` and `replace` are the same) or `del proxy`.
+    ProxyModify(bool, ProxySpec),
+    /// `neighbour flush proxy`
+    ProxyFlush(NeighFilter),
 }
 
 /// What help is about.
@@ -325,6 +331,15 @@ impl Default for NeighFilter {
     }
 }
 
+/// An address to answer ARP for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySpec {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The device where it is asked for; all without one.
+    pub dev: Option<String>,
+}
+
 /// How to change a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeighVerb {
@@ -351,6 +366,8 @@ pub struct NeighSpec {
     pub state: NudState,
     /// It is a router.
     pub router: bool,
+    /// Only have it asked for, as if a packet wanted to go there; state and hardware address do not matter.
+    pub probe: bool,
 }
 
 /// Which multicast routes to show.

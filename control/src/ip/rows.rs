@@ -332,6 +332,15 @@ pub struct NeighRow {
     pub usage: NeighUse,
 }
 
+/// An address that ARP is answered for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyRow {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The device where it is asked for; all without one.
+    pub dev: Option<String>,
+}
+
 /// How a neighbour entry is used. Times are seconds ago.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NeighUse {

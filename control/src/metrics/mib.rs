@@ -118,6 +118,8 @@ families! {
     TCP_IN_SEGS: counter "skiff_tcp_in_segs_total" [] = "TCP segments received (TcpInSegs).";
     TCP_IN_ERRS: counter "skiff_tcp_in_errs_total" [] = "TCP segments received with errors (TcpInErrs).";
     TCP_OUT_RSTS: counter "skiff_tcp_out_rsts_total" [] = "TCP resets sent (TcpOutRsts).";
+    ARP_FILTER: counter "skiff_arp_filter_total" [] =
+        "ARP requests not answered because of arp_filter (TcpExtArpFilter).";
     IP_REVERSE_PATH_FILTER: counter "skiff_ip_reverse_path_filter_total" [] =
         "Packets the reverse path filter refused (TcpExtIPReversePathFilter).";
     ICMP_RATELIMITED: counter "skiff_icmp_ratelimited_total" ["scope"] =
@@ -244,6 +246,7 @@ fn place(mib: Mib) -> Place {
         Mib::TcpInSegs => TCP_IN_SEGS,
         Mib::TcpInErrs => TCP_IN_ERRS,
         Mib::TcpOutRsts => TCP_OUT_RSTS,
+        Mib::TcpExtArpFilter => ARP_FILTER,
         Mib::TcpExtIPReversePathFilter => IP_REVERSE_PATH_FILTER,
     })
 }

@@ -128,15 +128,22 @@ impl Router {
         self.sysctl = settings.router();
         settings.limit_icmp(&self.shared.icmp_limit.params);
         self.neigh.set_gc(settings.gc());
+        let mut weighed_anew = Effects::default();
         let names: Vec<(IfIndex, String, MacAddr)> =
             self.rtnl.links().map(|link| (link.ifindex(), link.name().to_owned(), link.mac())).collect();
         for (dev, name, mac) in names {
             self.conf.insert(dev, settings.device(&name));
             self.notify.insert(dev, settings.arp_notify(&name));
+            match settings.keeps_nocarrier(&name) {
+                true => self.keep_nocarrier.insert(dev),
+                false => self.keep_nocarrier.remove(&dev),
+            };
+            weighed_anew.extend(self.rtnl.set_ignore_linkdown(dev, settings.ignores_linkdown(&name)));
             let params = settings.neighbour(&name);
             self.neigh.set_device(dev, mac, dev == IfIndex::LOOPBACK, params);
         }
         self.publish();
+        self.carry_out(weighed_anew);
     }
 
     fn remove_obsolete(&mut self, old: &Config, new: &Config) {

@@ -78,6 +78,9 @@ impl Router {
             Command::MaddrShow(dev) => Ok(ip::show_maddrs(&self.maddr_rows(dev.as_deref())?, options)),
             Command::MaddrAdd(spec) => self.maddr_add(spec).map(done),
             Command::MaddrDel(spec) => self.maddr_del(spec).map(done),
+            Command::ProxyShow(filter) => Ok(ip::show_proxies(&self.proxy_rows(filter)?, filter, options)),
+            Command::ProxyModify(add, spec) => self.proxy_modify(*add, spec).map(done),
+            Command::ProxyFlush(filter) => self.proxy_flush(filter, options).map(done),
         }
     }
 
@@ -215,7 +218,17 @@ impl Router {
             NeighVerb::Change => SetMode::Change,
             NeighVerb::Replace => SetMode::Replace,
         };
+        if spec.probe {
+            return self.probe_neighbour(dev, addr, mode);
+        }
         self.set_neighbour(dev, addr, spec.lladdr, nud(spec.state), mode)
+    }
+
+    fn probe_neighbour(&mut self, dev: IfIndex, addr: u32, mode: SetMode) -> Result<(), Refusal> {
+        let mut actions = Vec::new();
+        let probed = self.neigh.probe(dev, addr, mode, self.clock.now(), &mut actions);
+        self.act(actions);
+        probed.map(drop).map_err(neigh_refusal)
     }
 
     /// Sets an entry by the operator's will.
@@ -230,12 +243,7 @@ impl Router {
         let mut actions = Vec::new();
         let set = self.neigh.set(dev, addr, mac, state, mode, self.clock.now(), &mut actions);
         self.act(actions);
-        match set {
-            Ok(_) => Ok(()),
-            Err(NeighError::Exists) => Err(Refusal::Exists),
-            Err(NeighError::NotFound) => Err(Refusal::NoSuchEntry),
-            Err(error) => Err(Refusal::Invalid(error.to_string())),
-        }
+        set.map(drop).map_err(neigh_refusal)
     }
 
     /// Deletes an entry; false if there was none.
@@ -255,6 +263,14 @@ impl Router {
             self.delete_neighbour(dev, bits(address));
         }
         Ok(())
+    }
+}
+
+fn neigh_refusal(error: NeighError) -> Refusal {
+    match error {
+        NeighError::Exists => Refusal::Exists,
+        NeighError::NotFound => Refusal::NoSuchEntry,
+        error => Refusal::Invalid(error.to_string()),
     }
 }
 

@@ -10,11 +10,12 @@ mod multicast;
 mod neighbours;
 mod netfilter;
 mod picture;
+mod proxies;
 mod routes;
 mod ruleset;
 mod settings;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use skiff_dataplane::device::{DeviceConf, DeviceKind, InterfaceAddress, NetDevic
 use skiff_dataplane::fib::next_hop::NextHopWriter;
 use skiff_dataplane::fib::{FibStats, FibWriter};
 use skiff_dataplane::neigh::cache::NeighCache;
+use skiff_dataplane::neigh::proxies::ProxyAddresses;
 use skiff_dataplane::neigh::table::NeighId;
 use skiff_dataplane::net::{IfIndex, MacAddr};
 use skiff_dataplane::netfilter::hooks::Hooks;
@@ -113,6 +115,10 @@ pub struct Router {
     conf: BTreeMap<IfIndex, DeviceConf>,
     /// Devices whose addresses are announced when they come up.
     notify: BTreeMap<IfIndex, bool>,
+    /// Devices that keep their neighbours without a carrier.
+    keep_nocarrier: BTreeSet<IfIndex>,
+    /// Whom we answer ARP for by the operator's will.
+    proxies: ProxyAddresses,
     /// Hardware addresses as the neighbour cache has them.
     device_macs: BTreeMap<IfIndex, MacAddr>,
     generation: u64,
@@ -167,6 +173,8 @@ impl Router {
             sysctl: Sysctl::default(),
             conf: BTreeMap::new(),
             notify: BTreeMap::new(),
+            keep_nocarrier: BTreeSet::new(),
+            proxies: ProxyAddresses::default(),
             device_macs: BTreeMap::new(),
             generation,
             retired: Deferred::new(),
@@ -198,6 +206,9 @@ impl Router {
         for dev in effects.flush_neighbours {
             self.flush_neighbours(dev);
         }
+        for dev in effects.carrier_lost {
+            self.evict_neighbours(dev);
+        }
         for (dev, addr) in effects.announce {
             if self.notify.get(&dev) == Some(&true) {
                 self.arp_announce(dev, bits(addr));
@@ -209,9 +220,10 @@ impl Router {
     pub fn publish(&mut self) {
         self.generation += 1;
         let devices: Vec<NetDevice> = self.rtnl.links().map(|link| self.net_device(link)).collect();
-        let snapshot = Snapshot::new(self.generation, devices, self.sysctl, self.stage_timing)
+        let mut snapshot = Snapshot::new(self.generation, devices, self.sysctl, self.stage_timing)
             .with_hooks(self.rules.with_tables(&self.hooks))
             .with_multicast(Arc::clone(&self.mc.table));
+        snapshot.proxies = self.proxies.clone();
         let old = self.shared.publish(snapshot);
         self.retired.defer(&self.shared.qsbr, old);
         self.reclaim();
@@ -264,7 +276,7 @@ impl Router {
             carrier: link.has_carrier(),
             addresses: link
                 .addresses()
-                .map(|a| InterfaceAddress { net: a.local, secondary: a.secondary })
+                .map(|a| InterfaceAddress { net: a.local, secondary: a.secondary, scope: a.scope.0 })
                 .collect(),
             conf: self.device_conf(link.ifindex()),
         }

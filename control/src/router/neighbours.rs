@@ -2,17 +2,19 @@
 
 use skiff_dataplane::core::drop_reason::{DropReason, Node};
 use skiff_dataplane::core::shared::{ToControl, ToLcore};
+use skiff_dataplane::core::snapshot::Snapshot;
 use skiff_dataplane::ipv4::ip_output::write_header;
 use skiff_dataplane::neigh::arp::{ARP_FRAME_LEN, ArpFrame};
-use skiff_dataplane::neigh::cache::Action;
+use skiff_dataplane::neigh::cache::{Action, SetMode};
 use skiff_dataplane::neigh::machine::ProbeTo;
+use skiff_dataplane::neigh::nud::Nud;
 use skiff_dataplane::neigh::table::NeighId;
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::queue::Reinject;
 use skiff_dataplane::skb::{Skb, SkbExt, SkbFields, flags};
 use skiff_dataplane::time::Instant;
 
-use super::Router;
+use super::{Router, bits};
 
 /// Messages taken from the lcores in one turn, so that a flood cannot keep the control thread from its timers.
 const MESSAGES_A_TURN: usize = 1024;
@@ -37,6 +39,9 @@ impl Router {
                 ToControl::McUnresolved { dev, skb } => self.mc_unresolved(dev, skb, now),
                 ToControl::McWrongVif { .. } => self.mc_wrong_vif(),
                 ToControl::Martian(martian) => self.log_martian(&martian),
+                ToControl::ArpProxy { dev, frame } => {
+                    self.neigh.proxy_later(dev, frame, now);
+                }
             }
         }
         self.neigh.tick(now, &mut actions);
@@ -61,7 +66,12 @@ impl Router {
     pub(super) fn act(&mut self, actions: Vec<Action<Skb>>) {
         for action in actions {
             match action {
-                Action::SendRequest { dev, target, to } => self.arp_send(dev, target, to),
+                Action::SendRequest { dev, target, to, source } => self.arp_solicit(dev, target, to, source),
+                Action::ProxyReply { dev, frame } => self.send_frame(dev, &frame),
+                Action::Refuse { packet } => {
+                    self.held -= 1;
+                    self.kfree_skb(packet, DropReason::NeighFailed);
+                }
                 Action::Transmit { id, packets } => {
                     self.held -= packets.len();
                     packets.into_iter().for_each(|skb| self.transmit(id, skb));
@@ -102,14 +112,15 @@ impl Router {
         }
     }
 
-    /// Asks who has `target` (kernel `arp_solicit`, `arp_announce` 0).
-    fn arp_send(&mut self, dev: IfIndex, target: u32, to: ProbeTo) {
+    /// Asks who has `target` (kernel: `arp_solicit`). `waiting`: source of the packet it is asked for.
+    fn arp_solicit(&mut self, dev: IfIndex, target: u32, to: ProbeTo, waiting: Option<u32>) {
         let snapshot = self.shared.snapshot();
         let device = snapshot.device(dev);
-        let Some(source) = device.select_addr(target) else { return };
+        let source = request_source(&snapshot, dev, target, waiting);
         let frame = match to {
             ProbeTo::Broadcast => ArpFrame::request(device.mac, source, target),
             ProbeTo::Unicast(mac) => ArpFrame::request_to(mac, device.mac, source, target),
+            ProbeTo::Daemon => return,
         };
         self.send_frame(dev, &frame);
     }
@@ -175,8 +186,37 @@ impl Router {
         self.act(actions);
     }
 
-    /// A device went down: nobody is where they were.
+    /// A device went down, lost its last address or has a new hardware address: nobody is where they were, not even
+    /// those set by hand (kernel: `neigh_ifdown`, `neigh_changeaddr`).
     pub(super) fn flush_neighbours(&mut self, dev: IfIndex) {
+        let mut actions = Vec::new();
+        self.neigh.flush_dev(dev, self.clock.now(), &mut actions);
+        self.act(actions);
+        self.reinstate_neighbours(dev);
+        let usable =
+            self.rtnl.link(dev).is_some_and(|link| link.is_up() && link.addresses().next().is_some());
+        if !usable && self.proxies.remove_device(dev) {
+            self.publish();
+        }
+    }
+
+    /// Neighbours of the configuration are in force for as long as it is; those of commands are not.
+    fn reinstate_neighbours(&mut self, dev: IfIndex) {
+        let Some(name) = self.rtnl.link(dev).map(|link| link.name().to_owned()) else { return };
+        let configured = self.config.iter().flat_map(|config| &config.neighbours);
+        let of_dev = configured.filter(|neighbour| neighbour.dev.value == name);
+        let entries: Vec<_> = of_dev.map(|n| (n.address.value, n.mac.value)).collect();
+        for (address, mac) in entries {
+            // What is refused here was refused when the configuration was taken.
+            let _ = self.set_neighbour(dev, bits(address), Some(mac), Nud::Permanent, SetMode::Replace);
+        }
+    }
+
+    /// A device lost its carrier: what is set by hand stays, and everything where `arp_evict_nocarrier` is off.
+    pub(super) fn evict_neighbours(&mut self, dev: IfIndex) {
+        if self.keep_nocarrier.contains(&dev) {
+            return;
+        }
         let mut actions = Vec::new();
         self.neigh.carrier_down(dev, self.clock.now(), &mut actions);
         self.act(actions);
@@ -199,6 +239,7 @@ impl Router {
                 ToControl::NeighUsed(_)
                 | ToControl::Arp { .. }
                 | ToControl::McWrongVif { .. }
+                | ToControl::ArpProxy { .. }
                 | ToControl::Martian(_) => {}
             }
         }
@@ -213,5 +254,72 @@ impl Router {
                 self.kfree_skb(skb, DropReason::Shutdown);
             }
         }
+    }
+}
+
+/// The address a request carries (`arp_announce`).
+fn request_source(snapshot: &Snapshot, dev: IfIndex, target: u32, waiting: Option<u32>) -> u32 {
+    let device = snapshot.device(dev);
+    let ours = waiting.filter(|&source| snapshot.local.contains(source));
+    let announced = match device.conf.arp_announce {
+        0 => ours,
+        1 => ours.filter(|&source| device.on_one_subnet(source, target)),
+        _ => None,
+    };
+    let lent = || snapshot.devices().find_map(|other| other.select_addr(target));
+    announced.or_else(|| device.select_addr(target)).or_else(lent).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use skiff_dataplane::core::snapshot::Sysctl;
+    use skiff_dataplane::device::{DeviceKind, InterfaceAddress, NetDevice};
+    use skiff_dataplane::net::MacAddr;
+
+    use super::*;
+
+    fn device(n: u16, announce: u8, addresses: &[(&str, bool)]) -> NetDevice {
+        let mut device = NetDevice {
+            ifindex: IfIndex(n),
+            name: format!("r{n}"),
+            kind: DeviceKind::Loopback,
+            mac: MacAddr::ZERO,
+            addresses: addresses
+                .iter()
+                .map(|(net, secondary)| InterfaceAddress {
+                    secondary: *secondary,
+                    ..InterfaceAddress::new(net.parse().unwrap())
+                })
+                .collect(),
+            ..NetDevice::loopback()
+        };
+        device.conf.arp_announce = announce;
+        device
+    }
+
+    /// As a 6.18 kernel asked.
+    #[test]
+    fn the_address_a_request_carries() {
+        let ip = |text: &str| text.parse::<Ipv4Addr>().unwrap().to_bits();
+        let own = [("10.2.0.1/24", false), ("10.2.0.3/24", true), ("10.5.0.1/24", false)];
+        for (announce, expect) in [
+            (0, ["10.1.0.1", "10.2.0.3", "10.5.0.1", "10.2.0.1", "10.2.0.1"]),
+            (1, ["10.2.0.1", "10.2.0.3", "10.2.0.1", "10.2.0.1", "10.2.0.1"]),
+            (2, ["10.2.0.1", "10.2.0.1", "10.2.0.1", "10.2.0.1", "10.2.0.1"]),
+        ] {
+            let devices =
+                [device(2, 0, &[("10.1.0.1/24", false)]), device(3, announce, &own), device(4, 0, &[])];
+            let snapshot = Snapshot::new(1, devices, Sysctl::default(), false);
+            let waiting = [Some("10.1.0.1"), Some("10.2.0.3"), Some("10.5.0.1"), Some("10.1.0.9"), None];
+            let sent =
+                waiting.map(|source| request_source(&snapshot, IfIndex(3), ip("10.2.0.77"), source.map(ip)));
+            assert_eq!(sent, expect.map(ip), "arp_announce {announce}");
+            // A device without an address borrows one.
+            assert_eq!(request_source(&snapshot, IfIndex(4), ip("10.9.0.1"), None), ip("10.1.0.1"));
+        }
+        let bare = Snapshot::new(1, [device(4, 0, &[])], Sysctl::default(), false);
+        assert_eq!(request_source(&bare, IfIndex(4), ip("10.9.0.1"), None), 0);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use skiff_dataplane::core::snapshot::Sysctl as RouterSysctl;
 use skiff_dataplane::device::DeviceConf;
 use skiff_dataplane::ipv4::icmp_limit::IcmpLimitParams;
-use skiff_dataplane::neigh::arp_rcv::ArpIgnore;
+use skiff_dataplane::neigh::arp_rcv::{ArpAccept, ArpIgnore};
 use skiff_dataplane::neigh::cache::GcParams;
 use skiff_dataplane::neigh::nud::NeighParams;
 
@@ -22,7 +22,11 @@ pub struct Settings {
 impl Settings {
     /// The settings a file gives; a later one wins.
     pub fn new(sysctl: &[Sysctl]) -> Settings {
-        Settings { values: sysctl.iter().map(|s| ((s.scope.clone(), s.param), s.value.value)).collect() }
+        let value = |s: &Sysctl| {
+            let (param, factor) = other_unit(&s.scope, s.param);
+            ((s.scope.clone(), param), s.value.value.saturating_mul(factor))
+        };
+        Settings { values: sysctl.iter().map(value).collect() }
     }
 
     /// What is router-wide.
@@ -43,6 +47,10 @@ impl Settings {
             ),
             icmp_echo_enable_probe: flag("icmp_echo_enable_probe", d.icmp_echo_enable_probe),
             fib_multipath_hash_policy: self.ipv4("fib_multipath_hash_policy", 0) as u8,
+            fib_multipath_hash_fields: self
+                .ipv4("fib_multipath_hash_fields", i64::from(d.fib_multipath_hash_fields))
+                as u32,
+            fib_multipath_use_neigh: flag("fib_multipath_use_neigh", d.fib_multipath_use_neigh),
             fib_multipath_hash_seed: self.ipv4("fib_multipath_hash_seed", 0) as u64,
             ip_forward_update_priority: flag("ip_forward_update_priority", d.ip_forward_update_priority),
             ipfrag_high_thresh: self.ipv4("ipfrag_high_thresh", i64::from(d.ipfrag_high_thresh)) as u32,
@@ -79,14 +87,14 @@ impl Settings {
             bc_forwarding: and("bc_forwarding", 0),
             shared_media: flag("shared_media", d.shared_media),
             log_martians: flag("log_martians", d.log_martians),
-            arp_ignore: match max("arp_ignore", false) {
-                0 => ArpIgnore::AnyLocal,
-                1 => ArpIgnore::OnDevice,
-                2 => ArpIgnore::SameSubnet,
-                _ => ArpIgnore::All,
-            },
+            arp_ignore: ArpIgnore::from_value(max("arp_ignore", false)),
             proxy_arp: flag("proxy_arp", d.proxy_arp),
-            arp_accept: flag("arp_accept", d.arp_accept),
+            proxy_arp_pvlan: flag("proxy_arp_pvlan", d.proxy_arp_pvlan),
+            proxy_delay: !self.neighbour(name).proxy_delay.is_zero(),
+            medium_id: self.conf_of(name, "medium_id", 0) as i32,
+            arp_accept: ArpAccept::from_value(max("arp_accept", false)),
+            arp_filter: flag("arp_filter", d.arp_filter),
+            arp_announce: max("arp_announce", false) as u8,
             drop_gratuitous_arp: flag("drop_gratuitous_arp", d.drop_gratuitous_arp),
         }
     }
@@ -108,6 +116,18 @@ impl Settings {
             0 => self.conf_of(name, "force_igmp_version", 0),
             all => all,
         }
+    }
+
+    /// Neighbours stay when the device loses its carrier: `all` and the device's own must both be on to forget them.
+    pub fn keeps_nocarrier(&self, name: &str) -> bool {
+        let own = self.conf_of(name, "arp_evict_nocarrier", 1);
+        self.conf(Target::All, "arp_evict_nocarrier", 1) == 0 || own == 0
+    }
+
+    /// Next hops on the device are not used while it has no carrier.
+    pub fn ignores_linkdown(&self, name: &str) -> bool {
+        let param = "ignore_routes_with_linkdown";
+        self.conf(Target::All, param, 0).max(self.conf_of(name, param, 0)) != 0
     }
 
     /// The neighbour parameters of one device.
@@ -135,6 +155,10 @@ impl Settings {
             // In the kernel's hundredths of a second.
             locktime: Duration::from_millis(10 * get("locktime", d.locktime.as_millis() / 10)),
             unres_qlen_bytes: get("unres_qlen_bytes", d.unres_qlen_bytes as u128) as usize,
+            app_solicit: get("app_solicit", d.app_solicit.into()) as u32,
+            // Hundredths of a second, too.
+            proxy_delay: Duration::from_millis(10 * get("proxy_delay", d.proxy_delay.as_millis() / 10)),
+            proxy_qlen: get("proxy_qlen", d.proxy_qlen as u128) as usize,
         }
     }
 
@@ -149,7 +173,8 @@ impl Settings {
             thresh1: get("gc_thresh1", d.thresh1),
             thresh2: get("gc_thresh2", d.thresh2),
             thresh3: get("gc_thresh3", d.thresh3),
-            ..d
+            // As the kernel does, whatever gc_interval says.
+            interval: self.neighbour("default").base_reachable / 2,
         }
     }
 
@@ -190,9 +215,91 @@ impl Settings {
     }
 }
 
+/// Settings that have two names: the newer name, and what a value of the older one is in its unit.
+fn other_unit(scope: &Scope, param: &'static str) -> (&'static str, i64) {
+    /// What the kernel takes for a packet where packets are counted: a full frame and its overhead.
+    const PACKET_BYTES: i64 = 2090;
+    match (scope, param) {
+        (Scope::Neigh(_), "base_reachable_time") => ("base_reachable_time_ms", 1000),
+        // In hundredths of a second.
+        (Scope::Neigh(_), "retrans_time") => ("retrans_time_ms", 10),
+        (Scope::Neigh(_), "unres_qlen") => ("unres_qlen_bytes", PACKET_BYTES),
+        _ => (param, 1),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{At, Pos};
+
+    fn settings(values: &[(&str, Scope, &'static str, i64)]) -> Settings {
+        let pos = Pos { line: 1, col: 1 };
+        let sysctl: Vec<Sysctl> = values
+            .iter()
+            .map(|(name, scope, param, value)| Sysctl {
+                name: At::new((*name).to_owned(), pos),
+                scope: scope.clone(),
+                param,
+                value: At::new(*value, pos),
+            })
+            .collect();
+        Settings::new(&sysctl)
+    }
+
+    fn conf(target: Target, param: &'static str, value: i64) -> Settings {
+        settings(&[("", Scope::Conf(target), param, value)])
+    }
+
+    fn dev(name: &str) -> Target {
+        Target::Dev(name.to_owned())
+    }
+
+    #[test]
+    fn older_names_set_the_same_in_their_own_unit() {
+        let neigh = |param, value| ("", Scope::Neigh(dev("r1")), param, value);
+        let both = settings(&[
+            neigh("base_reachable_time", 7),
+            neigh("retrans_time_ms", 5),
+            neigh("retrans_time", 250),
+            neigh("unres_qlen", 3),
+            neigh("proxy_delay", 20),
+            neigh("proxy_qlen", 9),
+            neigh("app_solicit", 2),
+        ]);
+        let params = both.neighbour("r1");
+        assert_eq!((params.base_reachable.as_secs(), params.retrans.as_millis()), (7, 2500));
+        assert_eq!((params.unres_qlen_bytes, params.proxy_qlen, params.app_solicit), (6270, 9, 2));
+        assert_eq!(params.proxy_delay.as_millis(), 200);
+        assert_eq!(both.neighbour("r2"), NeighParams::default());
+        assert!(both.device("r1").proxy_delay);
+        let at_once = settings(&[neigh("proxy_delay", 0)]);
+        assert!(!at_once.device("r1").proxy_delay && at_once.device("r2").proxy_delay);
+        let table = settings(&[("", Scope::Neigh(Target::Default), "base_reachable_time", 8)]);
+        assert_eq!(table.gc().interval.as_secs(), 4);
+    }
+
+    #[test]
+    fn all_and_the_device_combine_as_in_the_kernel() {
+        for target in [Target::All, dev("r1")] {
+            let with = |param, value| conf(target.clone(), param, value).device("r1");
+            assert_eq!(with("arp_accept", 2).arp_accept, ArpAccept::SameSubnet);
+            assert_eq!(with("arp_ignore", 3).arp_ignore, ArpIgnore::Public);
+            assert_eq!(with("arp_ignore", 5).arp_ignore, ArpIgnore::AnyLocal);
+            assert_eq!(with("arp_announce", 2).arp_announce, 2);
+            assert!(with("arp_filter", 1).arp_filter && with("proxy_arp_pvlan", 1).proxy_arp_pvlan);
+            assert!(conf(target.clone(), "ignore_routes_with_linkdown", 1).ignores_linkdown("r1"));
+            assert!(conf(target.clone(), "arp_evict_nocarrier", 0).keeps_nocarrier("r1"));
+        }
+        assert!(!Settings::default().keeps_nocarrier("r1") && !Settings::default().ignores_linkdown("r1"));
+        assert_eq!(conf(dev("r1"), "medium_id", -1).device("r1").medium_id, -1);
+        assert_eq!(conf(Target::All, "medium_id", 3).device("r1").medium_id, 0);
+        let multipath = |param, value| settings(&[("", Scope::Ipv4, param, value)]).router();
+        assert_eq!(multipath("fib_multipath_hash_fields", 0x37).fib_multipath_hash_fields, 0x37);
+        assert_eq!(multipath("fib_multipath_hash_policy", 3).fib_multipath_hash_policy, 3);
+        assert!(multipath("fib_multipath_use_neigh", 1).fib_multipath_use_neigh);
+        assert_eq!(Settings::default().router().fib_multipath_hash_fields, 7);
+    }
 
     #[test]
     fn reassembly_has_the_kernels_defaults_and_takes_what_is_set() {
@@ -206,7 +313,7 @@ mod tests {
         assert_eq!(read(&Settings { values }), (1000, 5, 0));
     }
 
-    fn settings(lines: &[(Target, &'static str, i64)]) -> Settings {
+    fn confs(lines: &[(Target, &'static str, i64)]) -> Settings {
         let values =
             lines.iter().map(|(target, param, value)| ((Scope::Conf(target.clone()), *param), *value));
         Settings { values: values.collect() }
@@ -220,7 +327,7 @@ mod tests {
     #[test]
     fn some_settings_need_all_and_the_device() {
         let conf = |lines: &[_]| {
-            let conf = settings(lines).device("lan0");
+            let conf = confs(lines).device("lan0");
             (conf.accept_source_route, conf.bc_forwarding)
         };
         assert_eq!(conf(&[]), (false, false));
@@ -235,7 +342,7 @@ mod tests {
     #[test]
     fn some_settings_need_one_of_them() {
         let conf = |lines: &[_]| {
-            let conf = settings(lines).device("lan0");
+            let conf = confs(lines).device("lan0");
             (conf.shared_media, conf.log_martians)
         };
         assert_eq!(conf(&[]), (true, false));

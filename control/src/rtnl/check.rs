@@ -164,7 +164,7 @@ impl Routes {
     fn gateway_hop(&self, hop: DraftHop, via: Ipv4Addr, scope: Scope, links: &Links) -> Result<Hop, Refusal> {
         let near = Scope((scope.0 + 1).max(Scope::LINK.0));
         let found = self
-            .lookup(Question { dst: via, oif: hop.dev, scope: near })
+            .lookup(Question { dst: via, oif: hop.dev, scope: near, any_link: true })
             .map_err(|_| Refusal::Unreachable)?;
         let info = &self.infos.get(found.id).info;
         if !matches!(info.kind, RouteType::Unicast | RouteType::Local) {

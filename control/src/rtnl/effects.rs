@@ -19,9 +19,11 @@ pub struct Effects {
     /// Addresses to announce by gratuitous ARP where `arp_notify` is on: their device came up or changed its
     /// hardware address.
     pub announce: Vec<(IfIndex, Ipv4Addr)>,
-    /// Devices whose neighbours are to be forgotten. The kernel keeps those set by hand while the device is up
-    /// (carrier loss), and forgets them too when it is down.
+    /// Devices whose neighbours are to be forgotten, those set by hand too: they went down, lost their last address or
+    /// changed their hardware address.
     pub flush_neighbours: Vec<IfIndex>,
+    /// Devices that lost their carrier: where `arp_evict_nocarrier` is on, neighbours not set by hand are forgotten.
+    pub carrier_lost: Vec<IfIndex>,
 }
 
 impl Effects {
@@ -32,6 +34,7 @@ impl Effects {
         self.driver.extend(later.driver);
         self.announce.extend(later.announce);
         self.flush_neighbours.extend(later.flush_neighbours);
+        self.carrier_lost.extend(later.carrier_lost);
     }
 
     /// True if there is nothing to do.

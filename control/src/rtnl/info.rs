@@ -64,7 +64,9 @@ pub(super) struct Slot {
     pub(super) flags: Vec<RouteFlags>,
     /// Every next hop is dead, or its source address is gone: about to be flushed.
     pub(super) dead: bool,
-    /// What it means to the forwarding table.
+    /// Of each next hop, whether it takes no packets.
+    pub(super) passed_over: Vec<bool>,
+    /// What it means to the forwarding table while it is usable.
     pub(super) fib: FibRoute,
     users: Users,
 }
@@ -73,6 +75,11 @@ impl Slot {
     /// Its next hops and their state.
     pub(super) fn hops(&self) -> impl Iterator<Item = (&Hop, RouteFlags)> {
         self.info.hops.iter().zip(self.flags.iter().copied())
+    }
+
+    /// True if it takes packets: it has a next hop that does, or needs none.
+    pub(super) fn usable(&self) -> bool {
+        self.passed_over.is_empty() || self.passed_over.contains(&false)
     }
 
     /// How many routes share it.
@@ -143,6 +150,7 @@ impl Infos {
             info: Arc::clone(&info),
             flags,
             dead: false,
+            passed_over: Vec::new(),
             fib: FibRoute::Throw,
             users: Users::default(),
         };
@@ -224,16 +232,25 @@ impl Infos {
     /// Works out anew what the record means to the forwarding table; true if that changed.
     pub(super) fn refresh(&mut self, id: InfoId, links: &Links) -> bool {
         let (fib, borrowed) = forwarding(self.get(id), links);
+        let passed_over: Vec<bool> =
+            self.get(id).hops().map(|(hop, flags)| passed_over(hop, flags, links)).collect();
         if borrowed {
             self.borrowers.insert(id);
         } else {
             self.borrowers.remove(&id);
         }
         let slot = self.get_mut(id);
-        let changed = slot.fib != fib;
+        let changed = slot.fib != fib || slot.passed_over != passed_over;
         slot.fib = fib;
+        slot.passed_over = passed_over;
         changed
     }
+}
+
+/// A next hop that takes no packets: it is dead, or its device has no carrier and such are to be ignored.
+pub(super) fn passed_over(hop: &Hop, flags: RouteFlags, links: &Links) -> bool {
+    let ignores = || links.get(hop.dev).is_some_and(|link| link.ignore_linkdown);
+    flags.contains(RouteFlags::DEAD) || (flags.contains(RouteFlags::LINKDOWN) && ignores())
 }
 
 fn initial_flags(hop: &Hop, info: &Info, links: &Links) -> RouteFlags {
@@ -262,7 +279,7 @@ pub(super) fn forwarding(slot: &Slot, links: &Links) -> (FibRoute, bool) {
     let mut borrowed = false;
     let hops: Arc<[FibHop]> = slot
         .hops()
-        .filter(|(_, flags)| !flags.contains(RouteFlags::DEAD))
+        .filter(|(hop, flags)| !passed_over(hop, *flags, links))
         .map(|(hop, _)| {
             let (hop, lent) = forwarding_hop(hop, info, links);
             borrowed |= lent;

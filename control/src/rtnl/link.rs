@@ -66,6 +66,8 @@ pub struct Link {
     pub(super) init: LinkInit,
     pub(super) up: bool,
     pub(super) promisc: bool,
+    /// Next hops on it are not used while it has no carrier.
+    pub(super) ignore_linkdown: bool,
     pub(super) addrs: Vec<Addr>,
 }
 
@@ -170,7 +172,8 @@ impl Links {
         self.check_name(&init.name)?;
         let free = (1..=u16::MAX).map(IfIndex).find(|dev| !self.by_index.contains_key(dev));
         let ifindex = free.ok_or_else(|| Refusal::Invalid("no device number is free".to_owned()))?;
-        let link = Link { ifindex, init, up: false, promisc: false, addrs: Vec::new() };
+        let link =
+            Link { ifindex, init, up: false, promisc: false, ignore_linkdown: false, addrs: Vec::new() };
         link.check_mtu(link.init.mtu)?;
         self.by_name.insert(link.init.name.clone(), ifindex);
         self.by_index.insert(ifindex, link);

@@ -17,11 +17,13 @@ pub(super) struct Question {
     pub(super) oif: Option<IfIndex>,
     /// Only routes of this scope or a closer one.
     pub(super) scope: Scope,
+    /// Next hops without carrier count though they are to be ignored (`FIB_LOOKUP_IGNORE_LINKSTATE`).
+    pub(super) any_link: bool,
 }
 
 impl Question {
     pub(super) fn about(dst: Ipv4Addr) -> Question {
-        Question { dst, oif: None, scope: Scope::GLOBAL }
+        Question { dst, oif: None, scope: Scope::GLOBAL, any_link: false }
     }
 }
 
@@ -52,10 +54,12 @@ impl Routes {
                 if slot.info.kind.is_reject() {
                     return Err(Failure::Reject(slot.info.kind));
                 }
-                let usable = |(hop, flags): (&Hop, RouteFlags)| {
-                    !flags.contains(RouteFlags::DEAD) && question.oif.is_none_or(|oif| hop.dev == oif)
+                let usable = |((hop, flags), passed_over): ((&Hop, RouteFlags), &bool)| {
+                    let lives =
+                        if question.any_link { !flags.contains(RouteFlags::DEAD) } else { !passed_over };
+                    lives && question.oif.is_none_or(|oif| hop.dev == oif)
                 };
-                if let Some(hop) = slot.hops().position(usable) {
+                if let Some(hop) = slot.hops().zip(&slot.passed_over).position(usable) {
                     return Ok(Found { id, hop });
                 }
             }

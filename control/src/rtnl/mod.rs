@@ -211,7 +211,18 @@ impl Rtnl {
             self.routes.sync_up(dev, RouteFlags::LINKDOWN, &self.links, &mut effects);
         } else if link.up {
             self.routes.sync_down(dev, Loss::Carrier, &self.links, &mut effects);
-            effects.flush_neighbours.push(dev);
+            effects.carrier_lost.push(dev);
+        }
+        effects
+    }
+
+    /// `ignore_routes_with_linkdown` of a device. Unlike the kernel, which waits for the next event, multipath routes
+    /// are weighed anew at once.
+    pub fn set_ignore_linkdown(&mut self, dev: IfIndex, ignore: bool) -> Effects {
+        let mut effects = Effects::default();
+        if let Some(link) = self.links.get_mut(dev).filter(|link| link.ignore_linkdown != ignore) {
+            link.ignore_linkdown = ignore;
+            self.routes.linkdown_rule_changed(dev, &self.links, &mut effects);
         }
         effects
     }

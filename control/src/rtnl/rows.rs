@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use skiff_dataplane::net::MacAddr;
 
 use super::Rtnl;
-use super::info::{InfoId, Slot};
+use super::info::{InfoId, Slot, passed_over};
 use super::link::Link;
 use super::select::Selector;
 use crate::ip::{
@@ -98,7 +98,13 @@ impl Rtnl {
             via: hop.via,
             dev: self.links.get(hop.dev).map_or_else(String::new, |link| link.name().to_owned()),
             weight: hop.weight,
-            flags: if hop.onlink { flags | RouteFlags::ONLINK } else { flags },
+            flags: {
+                let mut flags = flags;
+                flags.set(RouteFlags::ONLINK, hop.onlink);
+                // What is ignored shows as dead, though it lives when the carrier is back.
+                flags.set(RouteFlags::DEAD, passed_over(hop, flags, &self.links));
+                flags
+            },
         });
         RouteRow {
             kind: info.kind,

@@ -13,7 +13,7 @@ use crate::ip::{RouteFlags, Scope};
 /// Why a device's next hops go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// The physical link is gone: they are marked, and still used (`ignore_routes_with_linkdown` is off).
+    /// The physical link is gone: they are marked, and used on unless `ignore_routes_with_linkdown` is on.
     Carrier,
     /// The device was set down. Routes of host scope stay.
     Down,
@@ -60,6 +60,12 @@ impl Routes {
             self.infos.get_mut(*id).dead = true;
         }
         self.flush(&dead, effects);
+    }
+
+    /// Whether next hops on a device without carrier are used changed.
+    pub(super) fn linkdown_rule_changed(&mut self, dev: IfIndex, links: &Links, effects: &mut Effects) {
+        let ids = self.infos.on(dev);
+        self.refresh(&ids, links, effects);
     }
 
     /// The device's MTU changed.

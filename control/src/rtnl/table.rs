@@ -93,7 +93,7 @@ impl Routes {
             }
         }
         self.take(id, prefix);
-        if at == 0 {
+        if self.decides(prefix, at) {
             self.emit(prefix, effects);
         }
     }
@@ -103,8 +103,9 @@ impl Routes {
         let old = chain.as_slice()[at];
         chain.replace(at, id);
         self.take(id, prefix);
+        let decides = self.decides(prefix, at);
         self.give_back(old, prefix);
-        if at == 0 {
+        if decides {
             self.emit(prefix, effects);
         }
     }
@@ -118,8 +119,9 @@ impl Routes {
     ) -> bool {
         let at = self.chain(prefix).iter().position(|id| matches(self.infos.get(*id)));
         if let Some(at) = at {
+            let decides = self.decides(prefix, at);
             self.remove_at(prefix, at);
-            if at == 0 {
+            if decides {
                 self.emit(prefix, effects);
             }
         }
@@ -154,7 +156,7 @@ impl Routes {
         for prefix in self.prefixes_of(dead) {
             let mut won = false;
             while let Some(at) = self.chain(prefix).iter().position(|id| self.infos.get(*id).dead) {
-                won |= at == 0;
+                won |= self.decides(prefix, at);
                 self.remove_at(prefix, at);
             }
             if won {
@@ -166,7 +168,8 @@ impl Routes {
     /// Tells again of the prefixes that a changed record wins.
     pub(super) fn republish(&self, changed: &[InfoId], effects: &mut Effects) {
         for prefix in self.prefixes_of(changed) {
-            if self.chain(prefix).first().is_some_and(|winner| changed.contains(winner)) {
+            let first = self.chain(prefix).iter().position(|id| changed.contains(id));
+            if first.is_some_and(|at| self.decides(prefix, at)) {
                 self.emit(prefix, effects);
             }
         }
@@ -185,8 +188,19 @@ impl Routes {
         })
     }
 
+    /// Place of the route that takes the packets: the first that has a next hop to use.
+    fn winner(&self, prefix: Ipv4Net) -> Option<usize> {
+        self.chain(prefix).iter().position(|id| self.infos.get(*id).usable())
+    }
+
+    /// True if a change at this place of the chain may be one of what packets meet.
+    fn decides(&self, prefix: Ipv4Net, at: usize) -> bool {
+        self.winner(prefix).is_none_or(|winner| at <= winner)
+    }
+
     fn emit(&self, prefix: Ipv4Net, effects: &mut Effects) {
-        let route = self.chain(prefix).first().map(|winner| self.infos.get(*winner).fib.clone());
+        let winner = self.winner(prefix).map(|at| self.chain(prefix)[at]);
+        let route = winner.map(|id| self.infos.get(id).fib.clone());
         effects.fib.push(FibChange { prefix, route });
     }
 }

@@ -174,10 +174,45 @@ fn multipath_leaves_out_dead_next_hops() {
 }
 
 #[test]
+fn next_hops_without_carrier_are_ignored_where_told() {
+    let mut bench = Bench::routed();
+    bench.run("route add 20.0.0.0/8 nexthop via 10.0.0.9 weight 3 nexthop via 10.1.0.9").unwrap();
+    bench.run("route add 30.0.0.0/8 via 10.0.0.9").unwrap();
+    bench.run("route add 30.0.0.0/8 via 10.1.0.9 metric 7").unwrap();
+    bench.run("route add 30.1.0.0/16 via 10.0.0.9").unwrap();
+    let (one, two) =
+        (hop(R0, Some("10.0.0.9"), 3, 1500, "10.0.0.1"), hop(R1, Some("10.1.0.9"), 1, 1500, "10.1.0.1"));
+    let effects = bench.rtnl.set_carrier(R0, false);
+    assert_eq!(effects.fib, [], "used on, as long as nothing says otherwise");
+    let effects = bench.rtnl.set_ignore_linkdown(R0, true);
+    bench.apply(&effects);
+    assert_eq!(bench.at("20.0.0.0/8").cloned(), unicast(&[two]));
+    assert_eq!(bench.at("30.0.0.0/8").cloned(), unicast(&[two]), "the next metric");
+    assert_eq!((bench.at("30.1.0.0/16"), bench.at("10.0.0.0/24")), (None, None), "the next prefix, or none");
+    assert!(bench.at("10.0.0.1/32").is_some(), "our own address stays");
+    assert_eq!(bench.rtnl.set_ignore_linkdown(R0, true), Effects::default());
+    // A better route may come whose next hop cannot be used, and go again.
+    bench.run("route add 30.0.0.0/8 via 10.0.0.8 metric 3").unwrap();
+    assert_eq!(bench.at("30.0.0.0/8").cloned(), unicast(&[two]));
+    bench.run("route del 30.0.0.0/8 metric 7").unwrap();
+    assert_eq!(bench.at("30.0.0.0/8"), None);
+    bench.run("route add 30.0.0.0/8 via 10.1.0.9 metric 7").unwrap();
+    assert_eq!(bench.at("30.0.0.0/8").cloned(), unicast(&[two]));
+    bench.run("route del 30.0.0.0/8 metric 3").unwrap();
+
+    let effects = bench.rtnl.set_carrier(R0, true);
+    bench.apply(&effects);
+    assert_eq!(bench.at("20.0.0.0/8").cloned(), unicast(&[one, two]));
+    let alone = hop(R0, Some("10.0.0.9"), 1, 1500, "10.0.0.1");
+    assert_eq!(bench.at("30.0.0.0/8").cloned(), unicast(&[alone]));
+    assert_eq!(bench.at("30.1.0.0/16").cloned(), unicast(&[alone]));
+}
+
+#[test]
 fn carrier_loss_keeps_routes_and_forgets_neighbours() {
     let mut bench = Bench::routed();
     let effects = bench.rtnl.set_carrier(R0, false);
-    let expect = Effects { devices: [R0].into(), flush_neighbours: vec![R0], ..Effects::default() };
+    let expect = Effects { devices: [R0].into(), carrier_lost: vec![R0], ..Effects::default() };
     assert_eq!(effects, expect);
     assert!(bench.rtnl.set_carrier(R0, false).is_empty());
     let effects = bench.rtnl.set_carrier(R0, true);

@@ -179,6 +179,8 @@ named_enum! {
         TcpOutRsts = "TcpOutRsts",
         /// Reverse path filter.
         TcpExtIPReversePathFilter = "TcpExtIPReversePathFilter",
+        /// ARP requests not answered because of arp_filter.
+        TcpExtArpFilter = "TcpExtArpFilter",
     }
 }
 

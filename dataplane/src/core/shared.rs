@@ -22,6 +22,7 @@ use crate::ipv4::ip_frag::{DefragUser, FragShared, MOST_HANDED};
 use crate::ipv4::ipmr::PuntBudget;
 use crate::ipv4::martian::{LineLimiter, Martian};
 use crate::ipv4::redirect_limit::RedirectLimiter;
+use crate::neigh::arp::ArpFrame;
 use crate::neigh::arp_rcv::Learn;
 use crate::neigh::table::{NeighId, NeighTable};
 use crate::net::IfIndex;
@@ -87,6 +88,13 @@ pub enum ToControl {
     },
     /// A packet that cannot be, for the log.
     Martian(Martian),
+    /// Answer for somebody behind us after a random delay.
+    ArpProxy {
+        /// Device the request came in by.
+        dev: IfIndex,
+        /// The answer.
+        frame: ArpFrame,
+    },
 }
 
 /// What the control thread, or another lcore, asks of an lcore.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::counters::{MAX_DEVICES, MAX_PORTS};
 use crate::device::{DeviceKind, NetDevice};
 use crate::ipv4::ipmr::Multicast;
+use crate::neigh::proxies::ProxyAddresses;
 use crate::net::IfIndex;
 use crate::netfilter::hooks::Hooks;
 
@@ -24,8 +25,13 @@ pub struct Sysctl {
     pub icmp_ignore_bogus_error_responses: bool,
     /// Answer extended echo requests (RFC 8335).
     pub icmp_echo_enable_probe: bool,
-    /// What the hash of a multipath route covers: 0 addresses, 1 addresses, protocol and ports.
+    /// What the hash of a multipath route covers: 0 addresses, 1 addresses, protocol and ports, 2 addresses inside
+    /// tunnels, 3 what `fib_multipath_hash_fields` says.
     pub fib_multipath_hash_policy: u8,
+    /// What policy 3 covers: bits of `fib_multipath_hash_fields`.
+    pub fib_multipath_hash_fields: u32,
+    /// Pass over next hops whose neighbour is known not to answer.
+    pub fib_multipath_use_neigh: bool,
     /// Seed of that hash.
     pub fib_multipath_hash_seed: u64,
     /// Set the packet's priority from its TOS when forwarding.
@@ -48,6 +54,8 @@ impl Default for Sysctl {
             icmp_ignore_bogus_error_responses: true,
             icmp_echo_enable_probe: false,
             fib_multipath_hash_policy: 0,
+            fib_multipath_hash_fields: 7,
+            fib_multipath_use_neigh: false,
             fib_multipath_hash_seed: 0,
             ip_forward_update_priority: true,
             ipfrag_high_thresh: 4 << 20,
@@ -109,6 +117,8 @@ pub struct Snapshot {
     pub hooks: Hooks,
     /// Joined groups and the multicast forwarding cache.
     pub multicast: Arc<Multicast>,
+    /// Whom we answer ARP for by the operator's will.
+    pub proxies: ProxyAddresses,
     devices: Box<[NetDevice; MAX_DEVICES]>,
     by_port: [IfIndex; MAX_PORTS],
 }
@@ -141,6 +151,7 @@ impl Snapshot {
             stage_timing,
             hooks: Hooks::default(),
             multicast: Arc::default(),
+            proxies: ProxyAddresses::default(),
             devices: table,
             by_port,
         }

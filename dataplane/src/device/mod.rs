@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use skiff_pmd::PortId;
 
-use crate::neigh::arp_rcv::ArpIgnore;
+use crate::neigh::arp_rcv::{ArpAccept, ArpIgnore};
 use crate::net::{IfIndex, MacAddr};
 use crate::skb::eth;
 
@@ -27,6 +27,23 @@ pub struct InterfaceAddress {
     pub net: Ipv4Net,
     /// Not the first of its subnet on this device (the kernel's IFA_F_SECONDARY).
     pub secondary: bool,
+    /// Its scope, as rtnetlink numbers them.
+    pub scope: u8,
+}
+
+/// `RT_SCOPE_LINK`: what is closer than this is for the router alone.
+pub const SCOPE_LINK: u8 = 253;
+
+impl InterfaceAddress {
+    /// A primary address that is good everywhere.
+    pub fn new(net: Ipv4Net) -> Self {
+        InterfaceAddress { net, secondary: false, scope: 0 }
+    }
+
+    /// Others may hear of it: it is not of host scope.
+    pub fn is_public(&self) -> bool {
+        self.scope <= SCOPE_LINK
+    }
 }
 
 /// Per-device settings, by the kernel's names (`net.ipv4.conf.DEV.*`), already merged with `all`.
@@ -56,8 +73,19 @@ pub struct DeviceConf {
     pub arp_ignore: ArpIgnore,
     /// Answer ARP for addresses reached by another device.
     pub proxy_arp: bool,
-    /// Learn from gratuitous ARP of unknown neighbours.
-    pub arp_accept: bool,
+    /// Answer ARP for addresses reached by the same device, whose stations cannot hear each other (RFC 3069).
+    pub proxy_arp_pvlan: bool,
+    /// Answers for others to broadcast requests wait (`proxy_delay` of the device's neighbours is not zero).
+    pub proxy_delay: bool,
+    /// Which medium the device is on, for proxied answers: 0 its own, -1 none is proxied.
+    pub medium_id: i32,
+    /// Learn from ARP of unknown neighbours that nobody asked.
+    pub arp_accept: ArpAccept,
+    /// Answer requests only where the answer's way leads.
+    pub arp_filter: bool,
+    /// Which of our addresses a request carries: 0 that of the packet that waits, 1 the same if it is in the target's
+    /// subnet, 2 always the best of the device.
+    pub arp_announce: u8,
     /// Ignore gratuitous ARP.
     pub drop_gratuitous_arp: bool,
 }
@@ -78,7 +106,12 @@ impl Default for DeviceConf {
             log_martians: false,
             arp_ignore: ArpIgnore::AnyLocal,
             proxy_arp: false,
-            arp_accept: false,
+            proxy_arp_pvlan: false,
+            proxy_delay: true,
+            medium_id: 0,
+            arp_accept: ArpAccept::Never,
+            arp_filter: false,
+            arp_announce: 0,
             drop_gratuitous_arp: false,
         }
     }
@@ -134,7 +167,7 @@ impl NetDevice {
             mtu: u16::MAX,
             up: true,
             carrier: true,
-            addresses: vec![InterfaceAddress { net, secondary: false }],
+            addresses: vec![InterfaceAddress { scope: 254, ..InterfaceAddress::new(net) }],
             conf: DeviceConf::default(),
         }
     }
@@ -151,17 +184,23 @@ impl NetDevice {
         eth::mac_word(self.mac)
     }
 
-    /// True if a primary address has both `a` and `b` in its subnet (kernel `inet_addr_onlink`); a `b` of 0 always is.
+    /// True if one of its addresses has both `a` and `b` in its subnet (the kernel's `inet_addr_onlink`); a `b` of 0
+    /// always is.
     pub fn has_on_link(&self, a: u32, b: u32) -> bool {
-        let within = |net: &Ipv4Net, addr| net.contains(&Ipv4Addr::from_bits(addr));
-        let mut primaries = self.addresses.iter().filter(|addr| !addr.secondary);
-        primaries.any(|addr| within(&addr.net, a) && (b == 0 || within(&addr.net, b)))
+        let within = |addr| self.addresses.iter().any(|ours| ours.net.contains(&Ipv4Addr::from_bits(addr)));
+        if b == 0 { within(a) } else { self.on_one_subnet(a, b) }
+    }
+
+    /// Both lie in the subnet of one of its addresses.
+    pub fn on_one_subnet(&self, a: u32, b: u32) -> bool {
+        let [a, b] = [a, b].map(Ipv4Addr::from_bits);
+        self.addresses.iter().any(|address| address.net.contains(&a) && address.net.contains(&b))
     }
 
     /// The address to send from towards `dst` (host byte order): a primary one of the same subnet, else the first
-    /// primary (the kernel's `inet_select_addr`).
+    /// primary (the kernel's `inet_select_addr`). None that is for the router alone.
     pub fn select_addr(&self, dst: u32) -> Option<u32> {
-        let mut primaries = self.addresses.iter().filter(|a| !a.secondary);
+        let mut primaries = self.addresses.iter().filter(|a| !a.secondary && a.is_public());
         let same = primaries.clone().find(|a| a.net.contains(&Ipv4Addr::from_bits(dst)));
         same.or_else(|| primaries.next()).map(|a| a.net.addr().to_bits())
     }
@@ -174,7 +213,8 @@ mod tests {
     #[test]
     fn the_source_address_is_of_the_destinations_subnet_if_there_is_one() {
         let mut dev = NetDevice::loopback();
-        let address = |s: &str, secondary| InterfaceAddress { net: s.parse().unwrap(), secondary };
+        let address =
+            |s: &str, secondary| InterfaceAddress { secondary, ..InterfaceAddress::new(s.parse().unwrap()) };
         dev.addresses =
             vec![address("10.0.0.1/24", false), address("10.0.0.2/24", true), address("10.1.0.1/24", false)];
         let select =

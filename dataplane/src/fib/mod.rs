@@ -22,6 +22,7 @@
 //! period has passed.
 
 mod entry;
+pub mod flow_keys;
 mod groups;
 pub mod multipath;
 pub mod next_hop;

@@ -7,6 +7,8 @@
 //! Contract: a flow keeps its next hop while group and seed stay; both directions hash alike; the shares follow
 //! the weights. The hash function itself is no part of the contract and may change between versions.
 
+use super::flow_keys::FlowKeys;
+
 /// The bound of a next hop that takes no flow: below every hash.
 pub const NEVER: i32 = -1;
 
@@ -82,6 +84,27 @@ pub fn hash_l4(flow: &FiveTuple, seed: u64) -> FlowHash {
     let (low, high) = (source.min(destination), source.max(destination));
     let ports = u64::from(low.1) << 32 | u64::from(high.1) << 16 | u64::from(flow.protocol);
     finish(mix(ports, mix(pair(low.0, high.0), seed)))
+}
+
+/// The hash of whatever `keys` holds; what is not to count is zero.
+pub fn hash_keys(keys: &FlowKeys, seed: u64) -> FlowHash {
+    let source = (keys.src, keys.src_port);
+    let destination = (keys.dst, keys.dst_port);
+    let (low, high) = (source.min(destination), source.max(destination));
+    let ports = u64::from(low.1) << 48 | u64::from(high.1) << 32;
+    let rest = u64::from(keys.protocol) << 20 | u64::from(keys.flow_label);
+    let words = [low.0 as u64, (low.0 >> 64) as u64, high.0 as u64, (high.0 >> 64) as u64, ports | rest];
+    finish(words.into_iter().fold(seed, |state, word| mix(word, state)))
+}
+
+/// Where a protocol has its ports, or what stands for them, behind the IP header (kernel: `proto_ports_offset`).
+pub const fn ports_offset(protocol: u8) -> Option<usize> {
+    match protocol {
+        // TCP, UDP, DCCP, ESP, SCTP, UDP-Lite; the SPI of AH.
+        6 | 17 | 33 | 50 | 132 | 136 => Some(0),
+        51 => Some(4),
+        _ => None,
+    }
 }
 
 const fn pair(low: u32, high: u32) -> u64 {

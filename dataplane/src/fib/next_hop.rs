@@ -161,6 +161,45 @@ impl NextHopTable {
         NextHopId::NONE
     }
 
+    /// The same among the members that are `good`, the one kept for the flow if it is, and of those preferably one that
+    /// sends from `source` (0 for none). Without any good one the first that takes flows at all, as the kernel does.
+    #[cold]
+    pub fn select_best(
+        &self,
+        id: NextHopId,
+        hash: FlowHash,
+        source: u32,
+        good: impl Fn(&NextHop) -> bool,
+    ) -> NextHopId {
+        let group = self.get(id);
+        if group.kind != Kind::Multipath {
+            return id;
+        }
+        let (first, count) = group.members;
+        let (mut best, mut best_score) = (NextHopId::NONE, -1);
+        for i in first..first + u32::from(count) {
+            let member = self.members[i as usize % MAX_GROUP_MEMBERS].load(Ordering::Relaxed);
+            let (member, bound) = (hop_id(member as u32), (member >> 32) as i32);
+            let hop = self.get(member);
+            if bound == multipath::NEVER {
+                continue;
+            }
+            let score = match good(&hop) {
+                // Below every good one, above none at all.
+                false if best.is_none() => -1,
+                false => continue,
+                true => {
+                    2 * i32::from(source != 0 && hop.prefsrc == source)
+                        + i32::from(hash.get() as i32 <= bound)
+                }
+            };
+            if best.is_none() || score > best_score {
+                (best, best_score) = (member, score);
+            }
+        }
+        best
+    }
+
     /// The members of a [`Kind::Multipath`] group; nothing for other next hops.
     pub fn members(&self, id: NextHopId) -> impl Iterator<Item = NextHop> + '_ {
         let group = self.get(id);

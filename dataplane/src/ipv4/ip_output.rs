@@ -247,7 +247,7 @@ pub fn ip_local_out(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
     let mut id = env.shared.fib.lookup(dst);
     let mut hop = env.shared.next_hops.get(id);
     if hop.kind == Kind::Multipath {
-        (id, hop) = super::route::fib_select_path(env, &skb, id);
+        (id, hop) = super::route::fib_select_local_path(env, &skb, id, header.src());
     }
     match hop.kind {
         Kind::Gateway | Kind::Link | Kind::Broadcast => {

@@ -14,6 +14,7 @@ pub mod ip_options;
 pub mod ip_output;
 pub mod ipmr;
 pub mod martian;
+pub mod multipath_hash;
 pub mod options_echo;
 pub mod redirect_limit;
 pub mod route;

@@ -14,12 +14,12 @@ use super::ip_local_deliver::ip_local_deliver_list;
 use super::ip_options;
 use super::ipmr::ip_mr_input;
 use super::martian;
+use super::multipath_hash::{fib_multipath_hash, fib_select_best};
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::device::NetDevice;
 use crate::fib::NextHopId;
-use crate::fib::multipath::{self, FiveTuple, FlowHash};
 use crate::fib::next_hop::{Kind, NextHop};
 use crate::net::IfIndex;
 use crate::skb::ipv4::{self, Ipv4Header, MIN_HEADER_LEN};
@@ -171,46 +171,20 @@ pub fn set_route(skb: &mut Skb, id: NextHopId, hop: &NextHop, dst: u32) {
 /// The member of a multipath route that this packet's flow takes.
 #[cold]
 pub fn fib_select_path(env: &Env<'_>, skb: &Skb, group: NextHopId) -> (NextHopId, NextHop) {
-    let id = env.shared.next_hops.select(group, fib_multipath_hash(env, skb));
+    let id = fib_select_best(env, group, fib_multipath_hash(env, skb), 0);
     (id, env.shared.next_hops.get(id))
 }
 
-/// Bytes of an ICMP error up to the ports of the packet it quotes, options left out of account.
-const QUOTE_WITH_PORTS: usize = 8 + MIN_HEADER_LEN + 4;
-
-/// The flow hash of `net.ipv4.fib_multipath_hash_policy`: 0 addresses, 1 addresses, protocol and ports (addresses and
-/// protocol alone for fragments). An ICMP error hashes as the packet it quotes, so that errors follow their flow.
-fn fib_multipath_hash(env: &Env<'_>, skb: &Skb) -> FlowHash {
-    let sysctl = &env.snap.sysctl;
-    let seed = sysctl.fib_multipath_hash_seed;
-    let Some(header) = Ipv4Header::parse(skb.network()) else { return FlowHash::new(0) };
-    // The segments of a packet may end anywhere: look at a copy of what lies behind the header.
-    let mut bytes = [0u8; QUOTE_WITH_PORTS];
-    let len = skb.network_len().saturating_sub(header.header_len()).min(bytes.len());
-    let at = usize::from(skb.fields().network_offset) + header.header_len();
-    let payload = if skb.copy_out(at, &mut bytes[..len]) { &bytes[..len] } else { &[] };
-
-    let inner = (header.protocol() == ipv4::IPPROTO_ICMP && !header.is_fragment())
-        .then(|| super::icmp::quoted_header(payload))
-        .flatten();
-    // The hash is symmetric, so the quoted packet, which went the other way, hashes as its flow does.
-    let (header, payload) = match inner {
-        Some(inner) => {
-            (inner, payload.get(crate::skb::icmp::HEADER_LEN + inner.header_len()..).unwrap_or(&[]))
-        }
-        None => (header, payload),
-    };
-    let (src, dst, protocol) = (header.src(), header.dst(), header.protocol());
-    if sysctl.fib_multipath_hash_policy != 1 {
-        return multipath::hash_l3(src, dst, seed);
-    }
-    let (src_port, dst_port) = match (protocol, payload) {
-        (ipv4::IPPROTO_TCP | ipv4::IPPROTO_UDP, [a, b, c, d, ..]) if !header.is_fragment() => {
-            (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
-        }
-        _ => (0, 0),
-    };
-    multipath::hash_l4(&FiveTuple { src, dst, protocol, src_port, dst_port }, seed)
+/// The same for a packet of our own.
+#[cold]
+pub fn fib_select_local_path(
+    env: &Env<'_>,
+    skb: &Skb,
+    group: NextHopId,
+    source: u32,
+) -> (NextHopId, NextHop) {
+    let id = fib_select_best(env, group, fib_multipath_hash(env, skb), source);
+    (id, env.shared.next_hops.get(id))
 }
 
 /// What is to be done with a packet, before its options have been looked at.

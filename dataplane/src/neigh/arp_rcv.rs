@@ -19,8 +19,46 @@ pub enum ArpIgnore {
     OnDevice,
     /// 2: only for addresses of the receiving device in whose subnet the sender is.
     SameSubnet,
+    /// 3: for all but those of host scope, whatever device they are on.
+    Public,
     /// 8: for none.
     All,
+}
+
+impl ArpIgnore {
+    /// The meaning of a value; 4 to 7 are reserved and ignore nothing.
+    pub const fn from_value(value: i64) -> Self {
+        match value {
+            1 => ArpIgnore::OnDevice,
+            2 => ArpIgnore::SameSubnet,
+            3 => ArpIgnore::Public,
+            8 => ArpIgnore::All,
+            _ => ArpIgnore::AnyLocal,
+        }
+    }
+}
+
+/// `net.ipv4.conf.DEV.arp_accept`: whether unsolicited replies and gratuitous ARP make new entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ArpAccept {
+    /// 0: never.
+    #[default]
+    Never,
+    /// 1: for any sender.
+    Always,
+    /// 2: for senders in a subnet of the receiving device.
+    SameSubnet,
+}
+
+impl ArpAccept {
+    /// The meaning of a value.
+    pub const fn from_value(value: i64) -> Self {
+        match value {
+            1 => ArpAccept::Always,
+            2 => ArpAccept::SameSubnet,
+            _ => ArpAccept::Never,
+        }
+    }
 }
 
 /// Settings of the device an ARP packet came in by. The default is the kernel's, with a zero MAC address.
@@ -30,14 +68,20 @@ pub struct ArpDevice {
     pub mac: MacAddr,
     /// `arp_ignore`.
     pub ignore: ArpIgnore,
-    /// `arp_accept`: unsolicited replies and gratuitous ARP make new entries.
-    pub accept: bool,
+    /// `arp_accept`.
+    pub accept: ArpAccept,
+    /// `arp_filter`: answer only where our way to the sender leads.
+    pub filter: bool,
     /// `drop_gratuitous_arp`.
     pub drop_gratuitous: bool,
     /// `forwarding`: without it nothing is proxied.
     pub forwarding: bool,
     /// `proxy_arp`: answer for what we route by another device.
     pub proxy: bool,
+    /// `proxy_arp_pvlan`: answer for what is on the receiving device's own link.
+    pub pvlan: bool,
+    /// `medium_id`: 0 is a medium of its own, -1 one for which nothing is proxied.
+    pub medium: i32,
     /// `neigh.DEV.proxy_delay` is not zero: proxied answers to broadcasts wait.
     pub proxy_delay: bool,
     /// `route_localnet`: 127/8 is an address like any other.
@@ -46,18 +90,40 @@ pub struct ArpDevice {
 
 /// What routing and the address table say; addresses in host order.
 pub trait ArpRoutes {
-    /// One of our own addresses, on any device (`RTN_LOCAL`).
+    /// Delivered here: one of our own addresses, on any device, or in a local route (`RTN_LOCAL`).
     fn is_local(&self, ip: u32) -> bool;
     /// One of the receiving device's own addresses.
     fn is_on_device(&self, ip: u32) -> bool;
+    /// An address of any device that is not of host scope.
+    fn is_public(&self, ip: u32) -> bool;
     /// `local` is an address of the receiving device, and `peer` lies in its subnet.
     fn shares_subnet(&self, local: u32, peer: u32) -> bool;
+    /// `peer` lies in a subnet of the receiving device.
+    fn is_on_link(&self, peer: u32) -> bool;
     /// A packet from `ip` would be taken on the receiving device: not ours, no martian, passes `rp_filter`.
     fn source_is_valid(&self, ip: u32) -> bool;
-    /// `ip` is a unicast destination of somebody else: not ours, no broadcast, no multicast (`RTN_UNICAST`).
+    /// No address of ours, no broadcast, no multicast (`inet_addr_type`: what has no route counts as unicast).
     fn is_unicast(&self, ip: u32) -> bool;
-    /// The unicast route to `ip` leaves by another device than the receiving one.
-    fn leaves_elsewhere(&self, ip: u32) -> bool;
+    /// Where the unicast route from `sender` to `target` leads.
+    fn way(&self, sender: u32, target: u32) -> Way;
+    /// Where our answer from `local` to `peer` would go.
+    fn way_back(&self, local: u32, peer: u32) -> Way;
+    /// The operator wants `ip` answered for on the receiving device (`ip neigh add proxy`).
+    fn is_proxied(&self, ip: u32) -> bool;
+}
+
+/// Where a route leads, seen from the receiving device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// There is none, or it is not a unicast route.
+    None,
+    /// Out by the receiving device.
+    Back,
+    /// Out by another one.
+    Elsewhere {
+        /// The other device's `medium_id`.
+        medium: i32,
+    },
 }
 
 /// How the frame was addressed (`pkt_type`).
@@ -114,10 +180,12 @@ pub enum Ignored {
     Gratuitous,
     /// `arp_ignore`.
     ArpIgnore,
+    /// `arp_filter`: the answer would leave by another device.
+    ArpFilter,
+    /// `arp_filter`: there is no way back to the sender.
+    NoWayBack,
     /// A probe (RFC 5227) for an address that is not ours, or a reply from 0.0.0.0.
     NoSender,
-    /// It claims an address of ours.
-    SenderIsLocal,
 }
 
 /// The decision.
@@ -153,15 +221,12 @@ pub fn arp_rcv(arp: &ArpView<'_>, to: FrameTo, dev: &ArpDevice, routes: &impl Ar
     if sender == 0 {
         return probe(arp, dev, routes);
     }
-    if routes.is_local(sender) {
-        return ArpVerdict::Ignore(Ignored::SenderIsLocal);
-    }
     if arp.op() == ArpOp::Request && routes.source_is_valid(sender) {
         if routes.is_local(target) {
             return request_for_us(arp, dev, routes);
         }
-        if dev.forwarding && dev.proxy && routes.leaves_elsewhere(target) {
-            return proxied(arp, to, dev);
+        if dev.forwarding && answers_for(arp, dev, routes) {
+            return proxied(arp, to, dev, routes);
         }
     }
     ArpVerdict::Learn(unsolicited(arp, to, dev, routes))
@@ -182,17 +247,50 @@ fn request_for_us(arp: &ArpView<'_>, dev: &ArpDevice, routes: &impl ArpRoutes) -
     if ignores(arp, dev, routes) {
         return ArpVerdict::Ignore(Ignored::ArpIgnore);
     }
-    ArpVerdict::Reply { frame: ArpFrame::reply(dev.mac, arp), delayed: false, learn: Some(asker(arp)) }
+    if dev.filter {
+        match routes.way_back(arp.target_ip(), arp.sender_ip()) {
+            Way::Back => {}
+            Way::Elsewhere { .. } => return ArpVerdict::Ignore(Ignored::ArpFilter),
+            Way::None => return ArpVerdict::Ignore(Ignored::NoWayBack),
+        }
+    }
+    ArpVerdict::Reply { frame: ArpFrame::reply(dev.mac, arp), delayed: false, learn: asker(arp, routes) }
 }
 
-fn proxied(arp: &ArpView<'_>, to: FrameTo, dev: &ArpDevice) -> ArpVerdict {
+/// Whether to answer for somebody else (kernel: `arp_fwd_proxy`, `arp_fwd_pvlan`, `pneigh_lookup`).
+fn answers_for(arp: &ArpView<'_>, dev: &ArpDevice, routes: &impl ArpRoutes) -> bool {
+    let (sender, target) = (arp.sender_ip(), arp.target_ip());
+    if !dev.proxy && !dev.pvlan && !routes.is_proxied(target) {
+        return false;
+    }
+    match routes.way(sender, target) {
+        Way::None => false,
+        // A station that asks for itself looks whether the address is taken.
+        Way::Back => dev.pvlan && sender != target,
+        Way::Elsewhere { medium } => (dev.proxy && bridges(dev.medium, medium)) || routes.is_proxied(target),
+    }
+}
+
+/// Whether proxied answers join two media.
+fn bridges(inward: i32, outward: i32) -> bool {
+    match inward {
+        0 => true,
+        -1 => false,
+        _ => outward != inward && outward != -1,
+    }
+}
+
+fn proxied(arp: &ArpView<'_>, to: FrameTo, dev: &ArpDevice, routes: &impl ArpRoutes) -> ArpVerdict {
     let delayed = dev.proxy_delay && to != FrameTo::Us;
-    ArpVerdict::Reply { frame: ArpFrame::reply(dev.mac, arp), delayed, learn: Some(asker(arp)) }
+    ArpVerdict::Reply { frame: ArpFrame::reply(dev.mac, arp), delayed, learn: asker(arp, routes) }
 }
 
-/// Who asks for us is about to talk to us: it gets an entry.
-fn asker(arp: &ArpView<'_>) -> Learn {
-    Learn { ip: arp.sender_ip(), mac: arp.sender_mac(), kind: ArpKind::Request, create: true }
+/// Who asks for us is about to talk to us: it gets an entry. A broadcast address is nobody's, so it gets none, where the
+/// kernel makes one without a use.
+fn asker(arp: &ArpView<'_>, routes: &impl ArpRoutes) -> Option<Learn> {
+    let ip = arp.sender_ip();
+    let somebody = routes.is_unicast(ip) || routes.is_local(ip);
+    somebody.then(|| Learn { ip, mac: arp.sender_mac(), kind: ArpKind::Request, create: true })
 }
 
 fn unsolicited(arp: &ArpView<'_>, to: FrameTo, dev: &ArpDevice, routes: &impl ArpRoutes) -> Learn {
@@ -205,7 +303,12 @@ fn unsolicited(arp: &ArpView<'_>, to: FrameTo, dev: &ArpDevice, routes: &impl Ar
         (false, true) => ArpKind::Reply { unicast: to_us },
         (false, false) => ArpKind::Overheard,
     };
-    let create = dev.accept && (gratuitous || (reply && unicast));
+    let accept = match dev.accept {
+        ArpAccept::Never => false,
+        ArpAccept::Always => true,
+        ArpAccept::SameSubnet => routes.is_on_link(arp.sender_ip()),
+    };
+    let create = accept && (gratuitous || (reply && unicast));
     Learn { ip: arp.sender_ip(), mac: arp.sender_mac(), kind, create }
 }
 
@@ -222,6 +325,7 @@ fn ignores(arp: &ArpView<'_>, dev: &ArpDevice, routes: &impl ArpRoutes) -> bool 
         // A probe has no address to be in a subnet with.
         ArpIgnore::SameSubnet if sender == 0 => !routes.is_on_device(target),
         ArpIgnore::SameSubnet => !routes.shares_subnet(target, sender),
+        ArpIgnore::Public => !routes.is_public(target),
         ArpIgnore::All => true,
     }
 }
@@ -245,15 +349,25 @@ mod tests {
     const PEER_IP: u32 = 0x0a01_0009;
     const BEHIND: u32 = 0x0a02_0063;
 
-    /// 10.1.0.1/24 on the device of the tests, 10.2.0.1/24 on another.
+    const HIDDEN: u32 = 0x0a07_0001;
+    const NAMED: u32 = 0x0a02_0064;
+
+    /// 10.1.0.1/24 on the device of the tests, 10.2.0.1/24 on another of medium 7; 10.7.0.1 of host scope. The
+    /// operator answers for 10.2.0.100.
     struct Net;
 
     impl ArpRoutes for Net {
         fn is_local(&self, ip: u32) -> bool {
-            ip == OUR_IP || ip == OTHER_IP
+            [OUR_IP, OTHER_IP, HIDDEN].contains(&ip)
         }
         fn is_on_device(&self, ip: u32) -> bool {
             ip == OUR_IP
+        }
+        fn is_public(&self, ip: u32) -> bool {
+            ip == OUR_IP || ip == OTHER_IP
+        }
+        fn is_on_link(&self, peer: u32) -> bool {
+            peer >> 8 == OUR_IP >> 8
         }
         fn shares_subnet(&self, local: u32, peer: u32) -> bool {
             local == OUR_IP && peer >> 8 == OUR_IP >> 8
@@ -264,8 +378,18 @@ mod tests {
         fn is_unicast(&self, ip: u32) -> bool {
             !self.is_local(ip) && ip & 0xff != 0xff && ip >> 28 != 0xe
         }
-        fn leaves_elsewhere(&self, ip: u32) -> bool {
-            ip >> 8 == OTHER_IP >> 8
+        fn way(&self, _: u32, target: u32) -> Way {
+            match target >> 8 {
+                net if net == OUR_IP >> 8 => Way::Back,
+                net if net == OTHER_IP >> 8 => Way::Elsewhere { medium: 7 },
+                _ => Way::None,
+            }
+        }
+        fn way_back(&self, _: u32, peer: u32) -> Way {
+            self.way(0, peer)
+        }
+        fn is_proxied(&self, ip: u32) -> bool {
+            ip == NAMED
         }
     }
 
@@ -312,16 +436,42 @@ mod tests {
                 ArpVerdict::Reply { .. }
             )
         };
-        for (ignore, expect) in [
-            (ArpIgnore::AnyLocal, [true, true, true, true]),
-            (ArpIgnore::OnDevice, [true, true, false, true]),
-            (ArpIgnore::SameSubnet, [true, false, false, true]),
-            (ArpIgnore::All, [false, false, false, false]),
+        // As a 6.18 kernel answered.
+        for (value, expect) in [
+            (0, [true, true, true, true, true, true]),
+            (1, [true, true, false, true, false, false]),
+            (2, [true, false, false, true, false, false]),
+            (3, [true, true, true, true, true, false]),
+            (4, [true, true, true, true, true, true]),
+            (7, [true, true, true, true, true, true]),
+            (8, [false, false, false, false, false, false]),
         ] {
-            let got = [(PEER_IP, OUR_IP), (stranger, OUR_IP), (PEER_IP, OTHER_IP), (0, OUR_IP)]
-                .map(|(sender, target)| answered(ignore, sender, target));
-            assert_eq!(got, expect, "{ignore:?}");
+            let asked = [
+                (PEER_IP, OUR_IP),
+                (stranger, OUR_IP),
+                (PEER_IP, OTHER_IP),
+                (0, OUR_IP),
+                (0, OTHER_IP),
+                (PEER_IP, HIDDEN),
+            ];
+            let got = asked.map(|(sender, target)| answered(ArpIgnore::from_value(value), sender, target));
+            assert_eq!(got, expect, "{value}");
         }
+    }
+
+    #[test]
+    fn arp_filter_answers_only_where_the_way_back_leads() {
+        let verdict = |sender| {
+            let filtering = ArpDevice { filter: true, ..dev() };
+            match rcv(ask(sender, OUR_IP), FrameTo::Group, filtering) {
+                ArpVerdict::Ignore(reason) => Some(reason),
+                _ => None,
+            }
+        };
+        assert_eq!(verdict(PEER_IP), None);
+        assert_eq!(verdict(0), None, "a probe is not filtered");
+        assert_eq!(verdict(BEHIND), Some(Ignored::ArpFilter));
+        assert_eq!(verdict(0x0a63_0005), Some(Ignored::NoWayBack));
     }
 
     #[test]
@@ -341,7 +491,7 @@ mod tests {
         assert_eq!(broadcast, ArpVerdict::Learn(learned(ArpKind::Reply { unicast: false }, false)));
         let overheard = rcv(ask(PEER_IP, PEER_IP + 1), FrameTo::Group, dev());
         assert_eq!(overheard, ArpVerdict::Learn(learned(ArpKind::Overheard, false)));
-        let accepting = ArpDevice { accept: true, ..dev() };
+        let accepting = ArpDevice { accept: ArpAccept::Always, ..dev() };
         let accepted = rcv(answer(PEER_IP, OUR_IP, OURS), FrameTo::Us, accepting);
         assert_eq!(accepted, ArpVerdict::Learn(learned(ArpKind::Reply { unicast: true }, true)));
     }
@@ -351,8 +501,10 @@ mod tests {
         let announce = ask(PEER_IP, PEER_IP);
         let reply = answer(PEER_IP, PEER_IP, PEER);
         let kind = |reply_to_us| ArpKind::Gratuitous { reply_to_us };
-        for accept in [false, true] {
-            let dev = ArpDevice { accept, ..dev() };
+        for (value, accept) in [(0, false), (1, true), (2, true)] {
+            let dev = ArpDevice { accept: ArpAccept::from_value(value), ..dev() };
+            let far = rcv(ask(0x0a63_0005, 0x0a63_0005), FrameTo::Group, dev);
+            assert!(matches!(far, ArpVerdict::Learn(Learn { create, .. }) if create == (value == 1)));
             let learn = |frame, to| rcv(frame, to, dev);
             assert_eq!(learn(announce, FrameTo::Group), ArpVerdict::Learn(learned(kind(false), accept)));
             assert_eq!(learn(reply, FrameTo::Group), ArpVerdict::Learn(learned(kind(false), accept)));
@@ -378,16 +530,35 @@ mod tests {
             (BEHIND, FrameTo::Group, ArpDevice { forwarding: false, ..proxy }, None),
             (BEHIND, FrameTo::Group, dev(), None),
             (PEER_IP + 1, FrameTo::Group, proxy, None),
+            (BEHIND, FrameTo::Us, ArpDevice { medium: -1, ..proxy }, None),
+            (BEHIND, FrameTo::Us, ArpDevice { medium: 7, ..proxy }, None),
+            (BEHIND, FrameTo::Us, ArpDevice { medium: 1, ..proxy }, Some(false)),
+            // Named by the operator: without proxy_arp, but with forwarding.
+            (NAMED, FrameTo::Group, ArpDevice { proxy_delay: true, ..dev() }, Some(true)),
+            (NAMED, FrameTo::Us, dev(), Some(false)),
+            (NAMED, FrameTo::Us, ArpDevice { forwarding: false, ..dev() }, None),
         ] {
             match (rcv(ask(PEER_IP, target), to, dev), expect) {
                 (ArpVerdict::Reply { frame, delayed, learn }, Some(expect)) => {
                     assert_eq!(delayed, expect);
-                    assert_eq!((frame.sender_mac, frame.sender_ip), (OURS, BEHIND));
+                    assert_eq!((frame.sender_mac, frame.sender_ip), (OURS, target));
                     assert_eq!(learn, Some(learned(ArpKind::Request, true)));
                 }
                 (other, _) => assert_eq!((other, expect), (overheard, None)),
             }
         }
+    }
+
+    #[test]
+    fn a_private_vlan_is_proxied_on_its_own_link() {
+        let pvlan = ArpDevice { pvlan: true, ..dev() };
+        let replied = |sender, target, dev| {
+            matches!(rcv(ask(sender, target), FrameTo::Us, dev), ArpVerdict::Reply { .. })
+        };
+        assert!(replied(PEER_IP, PEER_IP + 1, pvlan));
+        assert!(!replied(PEER_IP, PEER_IP, pvlan), "asks whether its address is taken");
+        assert!(!replied(PEER_IP, BEHIND, pvlan));
+        assert!(!replied(PEER_IP, PEER_IP + 1, dev()));
     }
 
     #[test]
@@ -399,7 +570,11 @@ mod tests {
         assert_eq!(ignored(ask(PEER_IP, OUR_IP), FrameTo::Other), Some(Ignored::OtherHost));
         assert_eq!(ignored(ask(PEER_IP, 0xe000_0001), FrameTo::Group), Some(Ignored::BadTarget));
         assert_eq!(ignored(ask(PEER_IP, 0x7f00_0001), FrameTo::Group), Some(Ignored::BadTarget));
-        assert_eq!(ignored(ask(OTHER_IP, OUR_IP), FrameTo::Group), Some(Ignored::SenderIsLocal));
-        assert_eq!(ignored(ask(OUR_IP, OUR_IP), FrameTo::Group), Some(Ignored::SenderIsLocal));
+        // Who claims an address of ours is neither answered nor learnt.
+        let accepting = ArpDevice { accept: ArpAccept::Always, ..dev() };
+        for frame in [ask(OTHER_IP, OUR_IP), ask(OUR_IP, OUR_IP), answer(OTHER_IP, OUR_IP, OURS)] {
+            let verdict = rcv(frame, FrameTo::Us, accepting);
+            assert!(matches!(verdict, ArpVerdict::Learn(Learn { create: false, .. })), "{verdict:?}");
+        }
     }
 }

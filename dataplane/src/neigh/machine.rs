@@ -19,6 +19,8 @@ pub enum ProbeTo {
     Broadcast,
     /// To the address we believe in.
     Unicast(MacAddr),
+    /// To a daemon of the operator (`app_solicit`): nothing leaves by the device.
+    Daemon,
 }
 
 /// What a packet to this neighbour may do.
@@ -141,7 +143,7 @@ impl Machine {
     pub fn on_use(&mut self, params: &NeighParams, now: Instant) -> Use {
         self.note_use(now);
         match self.state {
-            Nud::None | Nud::Failed if params.mcast_solicit == 0 => {
+            Nud::None | Nud::Failed if params.mcast_solicit == 0 && params.app_solicit == 0 => {
                 self.enter(Nud::Failed, None, now);
                 Use::Fail
             }
@@ -243,7 +245,8 @@ impl Machine {
 
     fn probe_or_fail(&mut self, params: &NeighParams, now: Instant) -> Fired {
         let broadcasts = if self.state == Nud::Probe { params.mcast_resolicit } else { params.mcast_solicit };
-        if self.probes >= params.ucast_solicit.saturating_add(broadcasts) {
+        let most = params.ucast_solicit.saturating_add(params.app_solicit).saturating_add(broadcasts);
+        if self.probes >= most {
             self.enter(Nud::Failed, None, now);
             return Fired::Failed;
         }
@@ -251,11 +254,16 @@ impl Machine {
         Fired::Probe(self.next_probe(params))
     }
 
-    /// The first `ucast_solicit` probes are unicast, the others broadcast; a resolution starts behind the former.
+    /// The first `ucast_solicit` probes are unicast, `app_solicit` ones go to a daemon, the others are broadcast; a
+    /// resolution starts behind the first.
     fn next_probe(&mut self, params: &NeighParams) -> ProbeTo {
-        let unicast = self.probes < params.ucast_solicit;
-        self.probes = self.probes.saturating_add(1);
-        if unicast { ProbeTo::Unicast(self.mac) } else { ProbeTo::Broadcast }
+        let probe = self.probes;
+        self.probes = probe.saturating_add(1);
+        match probe.checked_sub(params.ucast_solicit) {
+            None => ProbeTo::Unicast(self.mac),
+            Some(n) if n < params.app_solicit => ProbeTo::Daemon,
+            Some(_) => ProbeTo::Broadcast,
+        }
     }
 
     fn confirmed_within(&self, time: Duration, now: Instant) -> bool {
@@ -372,6 +380,25 @@ mod tests {
         let fired: Vec<_> = (0..4).map(|s| m.on_timer(&p, REACHABLE, Instant::from_secs(s))).collect();
         let (u, b) = (Fired::Probe(ProbeTo::Unicast(MAC)), Fired::Probe(ProbeTo::Broadcast));
         assert_eq!(fired, [u, b, b, Fired::Failed]);
+    }
+
+    #[test]
+    fn daemons_are_asked_between_unicast_and_broadcast() {
+        let p =
+            NeighParams { app_solicit: 2, mcast_solicit: 1, mcast_resolicit: 1, ..NeighParams::default() };
+        let (a, b) = (ProbeTo::Daemon, ProbeTo::Broadcast);
+        let mut m = Machine::new(at(0));
+        assert_eq!(m.on_use(&p, at(0)), Use::Wait(Some(a)));
+        let fired: Vec<_> = (1..4).map(|s| m.on_timer(&p, REACHABLE, Instant::from_secs(s))).collect();
+        assert_eq!(fired, [Fired::Probe(a), Fired::Probe(b), Fired::Failed]);
+
+        let mut m = in_state(Nud::Probe, at(0));
+        let u = Fired::Probe(ProbeTo::Unicast(MAC));
+        let fired: Vec<_> = (0..7).map(|s| m.on_timer(&p, REACHABLE, Instant::from_secs(s))).collect();
+        assert_eq!(fired, [u, u, u, Fired::Probe(a), Fired::Probe(a), Fired::Probe(b), Fired::Failed]);
+        // With a daemon to ask, no broadcast is needed to start.
+        let p = NeighParams { app_solicit: 1, mcast_solicit: 0, ..NeighParams::default() };
+        assert_eq!(Machine::new(at(0)).on_use(&p, at(0)), Use::Wait(Some(a)));
     }
 
     #[test]

@@ -12,4 +12,5 @@ pub mod arp_rcv;
 pub mod cache;
 pub mod machine;
 pub mod nud;
+pub mod proxies;
 pub mod table;

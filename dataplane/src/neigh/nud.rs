@@ -158,12 +158,19 @@ pub struct NeighParams {
     pub ucast_solicit: u32,
     /// `mcast_resolicit`: broadcast requests after the unicast ones stayed unanswered.
     pub mcast_resolicit: u32,
+    /// `app_solicit`: between unicast and broadcast requests, how many times the kernel would ask a daemon. Nobody
+    /// listens here, so each is a pause of `retrans`.
+    pub app_solicit: u32,
     /// `gc_stale_time`: an entry unused for this long may be collected.
     pub gc_stale: Duration,
     /// `locktime`: a link address is not replaced by ARP within this time of the last change.
     pub locktime: Duration,
     /// `unres_qlen_bytes`: true size of the packets that may wait for one neighbour.
     pub unres_qlen_bytes: usize,
+    /// `proxy_delay`: answers for others to broadcast requests wait a random time below this.
+    pub proxy_delay: Duration,
+    /// `proxy_qlen`: answers of a device that may wait; one more is let in, as in the kernel.
+    pub proxy_qlen: usize,
 }
 
 /// The shortest time between two probes, whatever `retrans` says (kernel: HZ/100).
@@ -178,9 +185,12 @@ impl Default for NeighParams {
             mcast_solicit: 3,
             ucast_solicit: 3,
             mcast_resolicit: 0,
+            app_solicit: 0,
             gc_stale: Duration::from_secs(60),
             locktime: Duration::from_secs(1),
             unres_qlen_bytes: 212_992,
+            proxy_delay: Duration::from_millis(800),
+            proxy_qlen: 64,
         }
     }
 }

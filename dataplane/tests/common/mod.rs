@@ -10,7 +10,7 @@
 //!
 //! When a [`Rig`] is dropped, the law of conservation must hold and every mbuf must be back in its pool.
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod frames;
 
@@ -35,6 +35,7 @@ use skiff_dataplane::fib::{FibWriter, NextHopId};
 use skiff_dataplane::ipv4::ip_frag;
 use skiff_dataplane::neigh::cache::{GcParams, NeighCache, SetMode};
 use skiff_dataplane::neigh::nud::{NeighParams, Nud};
+use skiff_dataplane::neigh::proxies::ProxyAddresses;
 use skiff_dataplane::neigh::table::{NeighId, coarse};
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::hooks::{Hook, HookEntry, HookFn, Hooks};
@@ -170,6 +171,8 @@ pub struct Rig {
     pub devices: Vec<NetDevice>,
     pub sysctl: Sysctl,
     pub hooks: Hooks,
+    /// Taken over by [`Rig::configure`].
+    pub proxies: ProxyAddresses,
     pub fib: FibWriter,
     pub hops: NextHopWriter,
     pub neigh: NeighCache<Skb>,
@@ -256,6 +259,7 @@ impl Rig {
             devices,
             sysctl,
             hooks: Hooks::default(),
+            proxies: ProxyAddresses::default(),
             fib,
             hops,
             neigh,
@@ -326,8 +330,9 @@ impl Rig {
     pub fn configure(&mut self, change: impl FnOnce(&mut [NetDevice], &mut Sysctl)) {
         change(&mut self.devices[1..], &mut self.sysctl);
         let next = self.snap.generation + 1;
-        let snap =
+        let mut snap =
             Snapshot::new(next, self.devices.clone(), self.sysctl, false).with_hooks(self.hooks.clone());
+        snap.proxies = self.proxies.clone();
         drop(self.shared.publish(snap));
         self.snap = self.shared.snapshot();
     }
@@ -538,7 +543,7 @@ fn device(port: usize) -> NetDevice {
         mtu: 1500,
         up: true,
         carrier: true,
-        addresses: vec![InterfaceAddress { net, secondary: false }],
+        addresses: vec![InterfaceAddress::new(net)],
         conf: Default::default(),
     }
 }

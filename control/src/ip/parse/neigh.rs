@@ -1,7 +1,7 @@
 //! `ip neighbour`.
 
 use super::{UsageError, Words};
-use crate::ip::request::{Command, NeighFilter, NeighSpec, NeighVerb, Topic};
+use crate::ip::request::{Command, NeighFilter, NeighSpec, NeighVerb, ProxySpec, Topic};
 use crate::ip::words::{NudSet, NudState};
 
 #[derive(Clone, Copy)]
@@ -30,24 +30,32 @@ const VERBS: [(&str, Verb); 12] = [
 
 pub(super) fn command(words: &mut Words<'_>) -> Result<Command, UsageError> {
     match words.verb("neigh", &VERBS, Verb::Show)? {
-        Verb::Modify(verb) => modify(words).map(|spec| Command::NeighModify(verb, spec)),
-        Verb::Show => filter(words).map(Command::NeighShow),
+        Verb::Modify(verb) => modify(words, verb),
+        Verb::Show => filter(words).map(|(filter, proxy)| match proxy {
+            true => Command::ProxyShow(filter),
+            false => Command::NeighShow(filter),
+        }),
         Verb::Flush if words.peek().is_none() => Err(words.error("flush requires arguments")),
-        Verb::Flush => filter(words).map(Command::NeighFlush),
+        Verb::Flush => filter(words).map(|(filter, proxy)| match proxy {
+            true => Command::ProxyFlush(filter),
+            false => Command::NeighFlush(filter),
+        }),
         Verb::Foreign => Err(words.unsupported("this command")),
         Verb::Help => Ok(Command::Help(Topic::Neighbour)),
     }
 }
 
-fn filter(words: &mut Words<'_>) -> Result<NeighFilter, UsageError> {
-    let mut filter = NeighFilter::default();
+/// The filter, and whether it is for proxied addresses.
+fn filter(words: &mut Words<'_>) -> Result<(NeighFilter, bool), UsageError> {
+    let (mut filter, mut proxy) = (NeighFilter::default(), false);
     while let Some(word) = words.next() {
         match word {
             "dev" => filter.dev = Some(words.value("dev")?.to_owned()),
             "nud" => add_state(words, &mut filter)?,
             // iproute2 accepts "all" for every entry, as in "neigh flush all".
             "all" if filter.to.is_none() => filter.to = Some(ipnet::Ipv4Net::default()),
-            "proxy" | "unused" | "master" | "nomaster" | "vrf" | "protocol" => {
+            "proxy" => proxy = true,
+            "unused" | "master" | "nomaster" | "vrf" | "protocol" => {
                 return Err(words.unsupported(&format!("the selector \"{word}\"")));
             }
             _ => {
@@ -59,7 +67,7 @@ fn filter(words: &mut Words<'_>) -> Result<NeighFilter, UsageError> {
             }
         }
     }
-    Ok(filter)
+    Ok((filter, proxy))
 }
 
 /// The first `nud` takes the place of the default; each further one adds a state.
@@ -77,8 +85,9 @@ fn state(words: &Words<'_>, word: &str) -> Result<NudState, UsageError> {
     NudState::from_word(word).ok_or_else(|| words.wrong(word, "nud state is bad"))
 }
 
-fn modify(words: &mut Words<'_>) -> Result<NeighSpec, UsageError> {
+fn modify(words: &mut Words<'_>, verb: NeighVerb) -> Result<Command, UsageError> {
     let (mut address, mut dev, mut lladdr, mut nud, mut router) = (None, None, None, None, false);
+    let (mut proxy, mut probe) = (false, false);
     while let Some(word) = words.next() {
         match word {
             "dev" => dev = Some(words.device("dev")?),
@@ -87,7 +96,10 @@ fn modify(words: &mut Words<'_>) -> Result<NeighSpec, UsageError> {
                 nud = Some(state(words, word)?);
             }
             "router" => router = true,
-            "proxy" | "extern_learn" | "managed" | "use" | "protocol" => {
+            // The address follows, as it may do without the word.
+            "proxy" => proxy = true,
+            "use" => probe = true,
+            "extern_learn" | "managed" | "protocol" => {
                 return Err(words.unsupported(&format!("\"{word}\"")));
             }
             _ if !word.is_empty() && "lladdr".starts_with(word) => {
@@ -105,8 +117,14 @@ fn modify(words: &mut Words<'_>) -> Result<NeighSpec, UsageError> {
             }
         }
     }
-    let (Some(address), Some(dev)) = (address, dev) else {
-        return Err(words.error("device and destination are required arguments"));
-    };
-    Ok(NeighSpec { address, dev, lladdr, state: nud.unwrap_or(NudState::Permanent), router })
+    match (address, dev) {
+        (Some(address), dev) if proxy => {
+            Ok(Command::ProxyModify(verb != NeighVerb::Del, ProxySpec { address, dev }))
+        }
+        (Some(address), Some(dev)) => {
+            let state = nud.unwrap_or(NudState::Permanent);
+            Ok(Command::NeighModify(verb, NeighSpec { address, dev, lladdr, state, router, probe }))
+        }
+        _ => Err(words.error("device and destination are required arguments")),
+    }
 }

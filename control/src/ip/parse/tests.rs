@@ -169,9 +169,30 @@ fn neighbour_to_add() {
         lladdr: Some("02:00:00:00:00:09".parse().unwrap()),
         state: NudState::Reachable,
         router: true,
+        probe: false,
     };
     let line = "n change 10.0.0.9 lladdr 02:00:00:00:00:09 dev v0 nud reachable router";
     assert_eq!(command(line), Command::NeighModify(NeighVerb::Change, expected));
+    let used = command("n add 10.0.0.9 dev v0 use");
+    assert!(matches!(used, Command::NeighModify(NeighVerb::Add, NeighSpec { probe: true, .. })), "{used:?}");
+}
+
+#[test]
+fn proxied_addresses() {
+    let proxy = |dev: Option<&str>| ProxySpec { address: [10, 0, 0, 9].into(), dev: dev.map(str::to_owned) };
+    for (line, add, dev) in [
+        ("n add proxy 10.0.0.9 dev v0", true, Some("v0")),
+        ("n add proxy 10.0.0.9", true, None),
+        ("n change proxy 10.0.0.9 lladdr 02:00:00:00:00:09 dev v0", true, Some("v0")),
+        ("n add 10.0.0.9 dev v0 proxy", true, Some("v0")),
+        ("n del proxy 10.0.0.9 dev v0", false, Some("v0")),
+    ] {
+        assert_eq!(command(line), Command::ProxyModify(add, proxy(dev)), "{line}");
+    }
+    let on = |dev: Option<&str>| NeighFilter { dev: dev.map(str::to_owned), ..NeighFilter::default() };
+    assert_eq!(command("n show proxy"), Command::ProxyShow(on(None)));
+    assert_eq!(command("n show proxy dev v0"), Command::ProxyShow(on(Some("v0"))));
+    assert_eq!(command("n flush dev v0 proxy"), Command::ProxyFlush(on(Some("v0"))));
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub use help::help_text;
 pub use link::show_links;
 pub use maddr::show_maddrs;
 pub use mroute::show_mroutes;
-pub use neigh::{matching_neighs, show_neighs};
+pub use neigh::{matching_neighs, matching_proxies, show_neighs, show_proxies};
 pub use route::{matching_routes, show_route_get, show_routes};
 
 use super::json::Json;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::document;
 use crate::ip::json::Json;
 use crate::ip::request::{Family, NeighFilter, Options};
-use crate::ip::rows::NeighRow;
+use crate::ip::rows::{NeighRow, ProxyRow};
 use crate::ip::words::NudState;
 
 /// The neighbours `filter` lets through.
@@ -31,6 +31,44 @@ pub fn show_neighs(rows: &[NeighRow], filter: &NeighFilter, options: &Options) -
     }
     let mut out = String::new();
     shown.for_each(|row| text(row, with_dev, options, &mut out));
+    out
+}
+
+/// The proxied addresses `filter` lets through.
+pub fn matching_proxies<'a>(
+    rows: &'a [ProxyRow],
+    filter: &'a NeighFilter,
+    options: &Options,
+) -> impl Iterator<Item = &'a ProxyRow> {
+    let inet = options.family != Some(Family::Inet6);
+    rows.iter().filter(move |row| {
+        inet && (filter.dev.is_none() || row.dev == filter.dev)
+            && filter.to.is_none_or(|to| to.contains(&row.address))
+    })
+}
+
+/// Prints the proxied addresses `filter` lets through.
+pub fn show_proxies(rows: &[ProxyRow], filter: &NeighFilter, options: &Options) -> String {
+    let shown = matching_proxies(rows, filter, options);
+    let dev_of = |row: &ProxyRow| row.dev.clone().filter(|_| filter.dev.is_none());
+    if options.json {
+        let object = |row: &ProxyRow| {
+            let mut members = vec![("dst", Json::str(row.address))];
+            members.extend(dev_of(row).map(|dev| ("dev", Json::str(dev))));
+            members.extend((!options.brief).then_some(("proxy", Json::Null)));
+            Json::Obj(members)
+        };
+        return document(shown.map(object).collect(), options);
+    }
+    let mut out = String::new();
+    for row in shown {
+        let _ = match (options.brief, dev_of(row)) {
+            (true, Some(dev)) => writeln!(out, "{:<39} {dev:<16} ", row.address.to_string()),
+            (true, None) => writeln!(out, "{:<39} ", row.address.to_string()),
+            (false, Some(dev)) => writeln!(out, "{} dev {dev} proxy ", row.address),
+            (false, None) => writeln!(out, "{} proxy ", row.address),
+        };
+    }
     out
 }
 
@@ -90,4 +128,29 @@ fn json(row: &NeighRow, with_dev: bool, options: &Options) -> Json {
     }
     members.push(("state", Json::strings([row.state.name()])));
     Json::Obj(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of iproute2 6.1.
+    #[test]
+    fn proxied_addresses_print_as_iproute2_prints_them() {
+        let row = |last: u8, dev: Option<&str>| ProxyRow {
+            address: [10, 2, 0, last].into(),
+            dev: dev.map(str::to_owned),
+        };
+        let rows = [row(60, Some("r1")), row(61, None)];
+        let all = NeighFilter::default();
+        let on_r1 = NeighFilter { dev: Some("r1".to_owned()), ..NeighFilter::default() };
+        let options = Options::default();
+        assert_eq!(show_proxies(&rows, &all, &options), "10.2.0.60 dev r1 proxy \n10.2.0.61 proxy \n");
+        assert_eq!(show_proxies(&rows, &on_r1, &options), "10.2.0.60 proxy \n");
+        let json = show_proxies(&rows, &all, &Options { json: true, ..Options::default() });
+        let expect = r#"[{"dst":"10.2.0.60","dev":"r1","proxy":null},{"dst":"10.2.0.61","proxy":null}]"#;
+        assert_eq!(json.trim_end(), expect);
+        let brief = show_proxies(&rows, &all, &Options { brief: true, ..Options::default() });
+        assert_eq!(brief.lines().next(), Some(format!("{:<39} {:<16} ", "10.2.0.60", "r1").as_str()));
+    }
 }

@@ -1,5 +1,6 @@
 //! What comes out of the cache: things to do, and things to show.
 
+use super::super::arp::ArpFrame;
 use super::super::machine::ProbeTo;
 use super::super::nud::Nud;
 use super::super::table::NeighId;
@@ -17,6 +18,15 @@ pub enum Action<P> {
         target: u32,
         /// Destination of the frame.
         to: ProbeTo,
+        /// Source of the newest packet that waits for the answer, if one does.
+        source: Option<u32>,
+    },
+    /// Answer for somebody behind us: the delay is over.
+    ProxyReply {
+        /// Device to send by.
+        dev: IfIndex,
+        /// The answer.
+        frame: ArpFrame,
     },
     /// These packets may go to the neighbour, in this order.
     Transmit {
@@ -33,6 +43,11 @@ pub enum Action<P> {
         target: u32,
         /// Oldest first.
         packets: Vec<P>,
+    },
+    /// This device is not to send any request: drop reason `neigh_failed`, and no ICMP.
+    Refuse {
+        /// The packet that asked.
+        packet: P,
     },
     /// Pushed out of a full queue: drop reason `neigh_queuefull`.
     QueueFull {

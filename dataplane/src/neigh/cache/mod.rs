@@ -9,6 +9,7 @@
 mod action;
 mod gc;
 mod operator;
+mod proxy;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ pub use gc::GcParams;
 pub use operator::{NeighError, SetMode};
 pub use waiting::TrueSize;
 
+use super::arp::ArpFrame;
 use super::arp_rcv::{ArpKind, Learn};
 use super::machine::{Authority, Fired, Machine, Updated, Use};
 use super::nud::{NeighParams, Nud};
@@ -27,6 +29,7 @@ use super::table::{COARSE_TICK, NeighId, NeighTable, NeighWriter};
 use crate::net::{IfIndex, MacAddr};
 use crate::time::Instant;
 use gc::Gc;
+use proxy::ProxyQueue;
 use waiting::Waiting;
 
 /// Every neighbour of the router.
@@ -40,6 +43,7 @@ pub struct NeighCache<P> {
     /// Entries in each state, by [`Nud::ordinal`].
     in_state: [usize; Nud::ALL.len()],
     gc: Gc,
+    proxy: ProxyQueue,
     counters: Counters,
     rng: XorShift,
     serial: u64,
@@ -86,6 +90,7 @@ impl<P: TrueSize> NeighCache<P> {
             timers: BTreeSet::new(),
             in_state: [0; Nud::ALL.len()],
             gc: Gc::new(gc, now),
+            proxy: ProxyQueue::default(),
             counters: Counters::default(),
             rng: XorShift::new(seed),
             serial: 0,
@@ -165,6 +170,14 @@ impl<P: TrueSize> NeighCache<P> {
         self.update(id, Some(learn.mac), state, authority, now, out);
     }
 
+    /// An answer for somebody behind us waits a random part of the device's `proxy_delay`, so that the station itself
+    /// comes first. False if too many wait already.
+    pub fn proxy_later(&mut self, dev: IfIndex, frame: ArpFrame, now: Instant) -> bool {
+        let Some(device) = self.devices.get(&dev) else { return false };
+        let wait = self.rng.below(device.params.proxy_delay);
+        self.proxy.push(dev, frame, now + wait, device.params.proxy_qlen)
+    }
+
     /// Runs everything that is due: timers, the draw of new reachable times, collection.
     pub fn tick(&mut self, now: Instant, out: &mut Vec<Action<P>>) {
         while let Some(&(at, id)) = self.timers.first()
@@ -173,13 +186,14 @@ impl<P: TrueSize> NeighCache<P> {
             self.timers.pop_first();
             self.fire(id, now, out);
         }
+        self.proxy.due(now, |dev, frame| out.push(Action::ProxyReply { dev, frame }));
         self.periodic(now, out);
     }
 
     /// When [`tick`](Self::tick) has something to do next.
     pub fn next_deadline(&self) -> Instant {
         let timer = self.timers.first().map(|&(at, _)| at);
-        timer.map_or(self.gc.next_run(), |at| at.min(self.gc.next_run()))
+        [timer, self.proxy.next_deadline()].into_iter().flatten().fold(self.gc.next_run(), Instant::min)
     }
 
     /// Entries in a state.
@@ -226,12 +240,11 @@ impl<P: TrueSize> NeighCache<P> {
             Use::Wait(probe) => {
                 let limit = device.params.unres_qlen_bytes;
                 let pushed_out = packet.map_or(0, |packet| neigh.waiting.push(packet, limit, out));
+                let source = neigh.waiting.source();
                 self.counters.unres_discards += pushed_out;
-                out.extend(probe.map(|to| Action::SendRequest { dev, target, to }));
+                out.extend(probe.map(|to| Action::SendRequest { dev, target, to, source }));
             }
-            Use::Fail => {
-                out.extend(packet.map(|packet| Action::Fail { dev, target, packets: vec![packet] }));
-            }
+            Use::Fail => out.extend(packet.map(|packet| Action::Refuse { packet })),
         }
         self.sync(id, out);
     }
@@ -243,7 +256,10 @@ impl<P: TrueSize> NeighCache<P> {
         neigh.armed = None;
         match neigh.machine.on_timer(&device.params, device.reachable, now) {
             Fired::Quiet => {}
-            Fired::Probe(to) => out.push(Action::SendRequest { dev, target, to }),
+            Fired::Probe(to) => {
+                let source = neigh.waiting.source();
+                out.push(Action::SendRequest { dev, target, to, source });
+            }
             Fired::Failed => self.fail_waiting(id, out),
         }
         self.sync(id, out);
@@ -288,12 +304,25 @@ impl<P: TrueSize> NeighCache<P> {
         now: Instant,
         out: &mut Vec<Action<P>>,
     ) -> Result<NeighId, NeighError> {
+        self.lookup_or_make(dev, ip, false, now, out)
+    }
+
+    /// The same; a static entry needs no room below `gc_thresh3`.
+    fn lookup_or_make(
+        &mut self,
+        dev: IfIndex,
+        ip: u32,
+        static_entry: bool,
+        now: Instant,
+        out: &mut Vec<Action<P>>,
+    ) -> Result<NeighId, NeighError> {
         let device = self.devices.get(&dev).ok_or(NeighError::NoDevice)?;
         if let Some(id) = self.table().lookup(dev, ip) {
             return Ok(id);
         }
         let machine = device.new_machine(now);
-        let id = if self.make_room(now, out) { self.writer.insert(dev, ip).ok() } else { None };
+        let room = static_entry || self.make_room(now, out);
+        let id = if room { self.writer.insert(dev, ip).ok() } else { None };
         let Some(id) = id else {
             self.counters.table_fulls += 1;
             return Err(NeighError::Full);
@@ -436,6 +465,12 @@ impl XorShift {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Uniform below `limit`.
+    fn below(&mut self, limit: Duration) -> Duration {
+        let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.next() % nanos.max(1))
     }
 
     /// Uniform in 0.5 to 1.5 times `base` (RFC 4861 section 6.3.2).

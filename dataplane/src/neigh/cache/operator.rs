@@ -54,21 +54,32 @@ impl<P: TrueSize> NeighCache<P> {
         out: &mut Vec<Action<P>>,
     ) -> Result<NeighId, NeighError> {
         let known = self.get(dev, ip);
-        match (&known, mode) {
-            (Some(_), SetMode::Add) => return Err(NeighError::Exists),
-            (None, SetMode::Change) => return Err(NeighError::NotFound),
-            _ => {}
-        }
+        check_mode(known.is_some(), mode)?;
         if state.is_valid() && mac.is_none() && known.is_none_or(|k| k.mac.is_none()) {
             return Err(NeighError::NoAddress);
         }
-        let id = self.lookup_or_create(dev, ip, now, out)?;
+        let id = self.lookup_or_make(dev, ip, state == Nud::Permanent, now, out)?;
         if state == Nud::Incomplete {
             self.update(id, None, Nud::None, Authority::Admin, now, out);
             self.used(id, now, out);
         } else {
             self.update(id, mac, state, Authority::Admin, now, out);
         }
+        Ok(id)
+    }
+
+    /// `ip neigh add|replace|change IP dev DEV use`: as if a packet wanted to go there.
+    pub fn probe(
+        &mut self,
+        dev: IfIndex,
+        ip: u32,
+        mode: SetMode,
+        now: Instant,
+        out: &mut Vec<Action<P>>,
+    ) -> Result<NeighId, NeighError> {
+        check_mode(self.table().lookup(dev, ip).is_some(), mode)?;
+        let id = self.lookup_or_create(dev, ip, now, out)?;
+        self.used(id, now, out);
         Ok(id)
     }
 
@@ -140,5 +151,15 @@ impl<P: TrueSize> NeighCache<P> {
                 self.destroy(id, now, out);
             }
         }
+        self.proxy.purge(dev);
+    }
+}
+
+/// What the verbs ask of an entry that is there, or is not.
+fn check_mode(known: bool, mode: SetMode) -> Result<(), NeighError> {
+    match (known, mode) {
+        (true, SetMode::Add) => Err(NeighError::Exists),
+        (false, SetMode::Change) => Err(NeighError::NotFound),
+        _ => Ok(()),
     }
 }

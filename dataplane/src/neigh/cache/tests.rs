@@ -106,7 +106,7 @@ impl World {
 }
 
 fn request(to: ProbeTo) -> Action<Packet> {
-    Action::SendRequest { dev: DEV, target: IP, to }
+    Action::SendRequest { dev: DEV, target: IP, to, source: None }
 }
 
 fn packets(range: std::ops::Range<u32>) -> Vec<Packet> {
@@ -460,6 +460,66 @@ fn a_full_table_refuses_until_something_is_old_enough_to_go() {
     assert_eq!(w.cache.counters().table_fulls, 3);
 }
 
+#[test]
+fn proxied_answers_wait_a_random_time_and_only_so_many_do() {
+    let mut w = World::new();
+    let frame = |n| ArpFrame::request(OURS, n, IP);
+    let taken = (0..100).filter(|&n| w.cache.proxy_later(DEV, frame(n), Instant::ZERO)).count();
+    assert_eq!(taken, 65, "proxy_qlen 64 lets one more in");
+    assert!(w.cache.proxy_later(DEV2, frame(0), Instant::ZERO), "each device has its own limit");
+    assert!(!w.cache.proxy_later(IfIndex(9), frame(0), Instant::ZERO));
+    w.run_until(400);
+    let early = w.events().len();
+    w.run_until(800);
+    let late = w.events();
+    assert_eq!(early + late.len(), 66);
+    assert!(early > 20 && late.len() > 20, "spread over the delay: {early} in the first half");
+    assert!(late.iter().all(|(at, action)| *at < 800 && matches!(action, Action::ProxyReply { .. })));
+
+    let none = NeighParams { proxy_delay: Duration::ZERO, proxy_qlen: 0, ..NeighParams::default() };
+    w.cache.set_device(DEV, OURS, false, none);
+    let now = w.now;
+    assert!(w.cache.proxy_later(DEV, frame(1), now) && !w.cache.proxy_later(DEV, frame(2), now));
+    w.with_out(|cache, now, out| cache.carrier_down(DEV, now, out));
+    w.run_until(2000);
+    assert_eq!(w.events(), [], "a device that is down answers for nobody");
+}
+
+#[test]
+fn the_operator_has_an_address_asked_for() {
+    let mut w = World::new();
+    let probe = |w: &mut World, mode| w.with_out(|cache, now, out| cache.probe(DEV, IP, mode, now, out));
+    assert_eq!(probe(&mut w, SetMode::Change), Err(NeighError::NotFound));
+    assert!(probe(&mut w, SetMode::Add).is_ok());
+    assert_eq!(w.events(), [(0, request(ProbeTo::Broadcast))]);
+    assert_eq!(probe(&mut w, SetMode::Add), Err(NeighError::Exists));
+    w.reply(PEER);
+    assert!(probe(&mut w, SetMode::Replace).is_ok());
+    assert_eq!(w.state(), Some((Nud::Reachable, Some(PEER))), "what is known stays");
+    w.set(IP, None, Nud::Stale, SetMode::Change).unwrap();
+    assert!(probe(&mut w, SetMode::Change).is_ok());
+    assert_eq!(w.state(), Some((Nud::Delay, Some(PEER))));
+}
+
+#[test]
+fn static_entries_need_no_room() {
+    let mut w = World::with(GcParams { thresh1: 0, thresh2: 1, thresh3: 2, ..GcParams::default() });
+    for ip in 0..2 {
+        w.set(ip, Some(PEER), Nud::Stale, SetMode::Add).unwrap();
+    }
+    assert_eq!(w.set(2, Some(PEER), Nud::Stale, SetMode::Add), Err(NeighError::Full));
+    assert!(w.set(3, Some(PEER), Nud::Permanent, SetMode::Add).is_ok());
+}
+
+#[test]
+fn without_requests_a_packet_is_refused_in_silence() {
+    let mut w = World::new();
+    w.cache.set_device(DEV, OURS, false, NeighParams { mcast_solicit: 0, ..NeighParams::default() });
+    w.resolve(IP, Packet(0, SMALL));
+    assert_eq!(w.events(), [(0, Action::Refuse { packet: Packet(0, SMALL) })]);
+    assert_eq!(w.state(), Some((Nud::Failed, None)));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Resolve(u8, u16),
@@ -572,8 +632,13 @@ proptest! {
                     prop_assert!(packets.is_sorted_by_key(|p| p.0), "out of order");
                     seen.extend(packets);
                 }
-                Action::QueueFull { packet } | Action::CreateFail { packet } => seen.push(packet),
-                Action::SendRequest { .. } | Action::Changed(_) | Action::Deleted { .. } => {}
+                Action::QueueFull { packet } | Action::CreateFail { packet } | Action::Refuse { packet } => {
+                    seen.push(packet);
+                }
+                Action::SendRequest { .. }
+                | Action::ProxyReply { .. }
+                | Action::Changed(_)
+                | Action::Deleted { .. } => {}
             }
         }
         prop_assert_eq!(seen.len(), given);
