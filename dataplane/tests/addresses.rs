@@ -261,7 +261,7 @@ fn point_to_point_links() {
     rig.route("10.9.0.0/32", To::Spec(local(ip("10.9.0.0"))));
     rig.configure(|devices, _| {
         let net = "10.9.0.0/31".parse().unwrap();
-        devices[R2].addresses.push(InterfaceAddress { net, secondary: false });
+        devices[R2].addresses.push(InterfaceAddress::new(net));
     });
     rig.neighbour(R2, "10.9.0.1", Nud::Permanent);
     from(&mut rig, HOST, "10.9.0.1").no_drops().only(R2);

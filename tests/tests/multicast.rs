@@ -40,26 +40,32 @@ impl Links {
         self.hosts[n - 1].enter(|| {
             let socket = UdpSocket::bind(("0.0.0.0", PORT)).expect("a free port");
             socket.join_multicast_v4(&group, &Ipv4Addr::new(10, n as u8, 0, 2)).expect("a group to join");
-            socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
             socket
         })
     }
 
-    /// Sends five packets from host `n`.
-    fn send(&self, n: usize, group: Ipv4Addr) {
+    /// Sends `count` packets from host `n`.
+    fn send(&self, n: usize, group: Ipv4Addr, count: usize) {
         self.hosts[n - 1].enter(|| {
             let socket = UdpSocket::bind((Ipv4Addr::new(10, n as u8, 0, 2), 0)).expect("our own address");
             socket.set_multicast_ttl_v4(16).expect("a TTL");
-            for _ in 0..5 {
+            for _ in 0..count {
                 socket.send_to(b"a packet for a group", (group, PORT)).expect("room to send");
             }
         });
     }
 }
 
-/// Packets that arrive until half a second brings none.
-fn received(socket: &UdpSocket) -> usize {
-    std::iter::from_fn(|| socket.recv(&mut [0; 64]).ok()).count()
+/// Asserts that exactly `want` packets arrive: waits long for those, and a moment for one too many.
+#[track_caller]
+fn assert_received(socket: &UdpSocket, want: usize) {
+    let more = |patience| {
+        socket.set_read_timeout(Some(patience)).expect("a timeout");
+        socket.recv(&mut [0; 64]).is_ok()
+    };
+    let got = (0..want).take_while(|_| more(Duration::from_secs(10))).count();
+    assert_eq!(got, want);
+    assert!(!more(Duration::from_millis(300)), "more than {want} packets");
 }
 
 #[test]
@@ -70,8 +76,8 @@ fn a_static_route_copies_to_every_way_out() {
     let listeners = [links.join(2, group), links.join(3, group)];
 
     skiff.ctl("ip mroute add 239.1.2.3 from 10.1.0.2 iif rp1 oif rp2 oif rp3");
-    links.send(1, group);
-    assert_eq!(listeners.each_ref().map(received), [5, 5]);
+    links.send(1, group, 5);
+    listeners.iter().for_each(|socket| assert_received(socket, 5));
     let shown = skiff.ctl("ip -s mroute");
     let mut lines = shown.lines();
     let entry = "(10.1.0.2,239.1.2.3)             Iif: rp1        Oifs: rp2 rp3  State: resolved";
@@ -80,14 +86,15 @@ fn a_static_route_copies_to_every_way_out() {
 
     // The same source and group by another interface.
     skiff.ctl("ip mroute del 239.1.2.3 from 10.1.0.2");
-    skiff.ctl("ip mroute add 239.1.2.3 from 10.1.0.2 iif rp2 oif rp3");
-    links.send(1, group);
-    assert_eq!(listeners.each_ref().map(received), [0, 0]);
-    assert!(skiff.ctl("ip -s mroute").contains("5 arrived on wrong iif."));
+    skiff.ctl("ip mroute add 239.1.2.3 from 10.1.0.2 iif rp2 oif rp1 oif rp3");
+    links.send(1, group, 5);
+    let counted = || skiff.ctl("ip -s mroute").contains("5 arrived on wrong iif.");
+    eventually("the router has seen them", Duration::from_secs(10), counted);
+    listeners.iter().for_each(|socket| assert_received(socket, 0));
 
     skiff.ctl("ip mroute del 239.1.2.3 from 10.1.0.2");
-    links.send(1, group);
-    assert_eq!(listeners.each_ref().map(received), [0, 0]);
+    links.send(1, group, 5);
+    listeners.iter().for_each(|socket| assert_received(socket, 0));
     assert_eq!(skiff.ctl("ip mroute"), "");
     skiff.stop_cleanly();
 }
@@ -101,15 +108,20 @@ fn what_hosts_join_arrives_through_the_proxy_until_they_leave() {
     let joined = || skiff.metrics().sum("skiff_igmp_groups", &[("interface", "rp2")]) == 1;
     eventually("the querier knows the member", Duration::from_secs(10), joined);
 
-    links.send(1, group);
-    assert_eq!(received(&listener), 5);
+    // Four would wait for their route: one asks for it.
+    for count in [1, 5] {
+        links.send(1, group, count);
+        assert_received(&listener, count);
+    }
     let entry = "(10.1.0.2,239.7.7.7)             Iif: rp1        Oifs: rp2  State: resolved\n";
     assert_eq!(skiff.ctl("ip mroute"), entry);
 
     // What a host below sends goes up, whether or not anybody joined.
     let above = links.join(1, Ipv4Addr::new(239, 8, 8, 8));
-    links.send(3, Ipv4Addr::new(239, 8, 8, 8));
-    assert_eq!(received(&above), 5);
+    for count in [1, 5] {
+        links.send(3, Ipv4Addr::new(239, 8, 8, 8), count);
+        assert_received(&above, count);
+    }
 
     links.hosts[1]
         .enter(|| listener.leave_multicast_v4(&group, &Ipv4Addr::new(10, 2, 0, 2)))
@@ -118,9 +130,9 @@ fn what_hosts_join_arrives_through_the_proxy_until_they_leave() {
     eventually("nobody answers two queries", Duration::from_secs(20), gone);
     let sent = || skiff.metrics().sum("skiff_interface_transmit_packets_total", &[("interface", "rp2")]);
     let before = sent();
-    links.send(1, group);
+    links.send(1, group, 5);
     eventually("the packets came in", Duration::from_secs(10), || {
-        skiff.ctl("ip -s mroute show 239.7.7.7").contains("  10 packets")
+        skiff.ctl("ip -s mroute show 239.7.7.7").contains("  11 packets")
     });
     assert_eq!(sent(), before, "nothing more by rp2");
     skiff.stop_cleanly();

@@ -212,7 +212,7 @@ fn report(count: usize, mut rest: &[u8]) -> Result<Message, Malformed> {
 
 fn addresses(bytes: &[u8], count: usize) -> Result<Vec<u32>, Malformed> {
     let bytes = bytes.get(..count * 4).ok_or(Malformed::Short)?;
-    Ok(bytes.as_chunks().0.iter().map(|&b| u32::from_be_bytes(b)).collect())
+    Ok(bytes.chunks_exact(4).map(|b| b.iter().fold(0, |word, &byte| word << 8 | u32::from(byte))).collect())
 }
 
 fn tenths(code: u32) -> Duration {

@@ -20,6 +20,8 @@ use crate::ip::Refusal;
 const MAX_LEARNT: usize = 1024;
 /// An entry of the proxy goes when no packet used it for this long (that of PIM, RFC 7761 section 4.11).
 const IDLE: Duration = Duration::from_secs(210);
+/// Time between two looks for such entries.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Group, source, and for (*,*) the interface; zeros are any.
 pub type Key = (u32, u32, IfIndex);
@@ -108,6 +110,7 @@ pub struct McState {
     /// The table is to be built anew.
     pub dirty: bool,
     vifs: BTreeMap<IfIndex, Vif>,
+    next_sweep: Instant,
     lcores: usize,
 }
 
@@ -129,6 +132,7 @@ impl McState {
             max_memberships: 20,
             dirty: false,
             vifs: BTreeMap::new(),
+            next_sweep: Instant::ZERO,
             lcores,
         }
     }
@@ -207,8 +211,12 @@ impl McState {
         self.queriers.values().fold(own, |wanted, querier| wanted.merge(querier.membership(group)))
     }
 
-    /// Forgets entries of the proxy that nobody uses.
+    /// Forgets entries of the proxy that nobody uses; looks no more than once a second.
     pub fn sweep(&mut self, now: Instant) {
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now + SWEEP_INTERVAL;
         let before = self.learnt.len();
         self.learnt.retain(|_, route| route.age(now) < IDLE);
         self.dirty |= self.learnt.len() != before;

@@ -57,7 +57,10 @@ impl<P> Unresolved<P> {
 
     /// The packets of every entry `resolved` says is so, in their order.
     pub fn take(&mut self, resolved: impl Fn(&Waiting<P>) -> bool) -> Vec<P> {
-        self.0.extract_if(.., |entry| resolved(entry)).flat_map(|entry| entry.packets).collect()
+        let (taken, left) = std::mem::take(&mut self.0).into_iter().partition(resolved);
+        self.0 = left;
+        let taken: Vec<Waiting<P>> = taken;
+        taken.into_iter().flat_map(|entry| entry.packets).collect()
     }
 
     /// The packets that waited too long.
