@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Frame, Rig};
+use common::{Frame, Ip, R1, Rig};
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -37,23 +37,13 @@ struct Packet {
 }
 
 impl Packet {
-    fn bytes(&self) -> Vec<u8> {
-        let mut b = vec![0x45, self.tos];
-        b.extend((20 + self.payload as u16).to_be_bytes());
-        b.extend([0, 7]);
-        b.extend(self.frag.to_be_bytes());
-        b.extend([self.ttl, self.protocol, 0, 0]);
-        b.extend(self.src.to_be_bytes());
-        b.extend(self.dst.to_be_bytes());
+    fn frame(&self) -> Vec<u8> {
         let mut l4 = [self.ports.0.to_be_bytes(), self.ports.1.to_be_bytes()].concat();
         l4.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, self.tcp_flags, 0, 0, 0, 0, 0, 0]);
         l4.resize(l4.len().max(self.payload), 0);
-        b.extend(&l4[..self.payload]);
-        b
-    }
-
-    fn frame(&self) -> Vec<u8> {
-        [vec![0; 12], vec![8, 0], self.bytes()].concat()
+        l4.truncate(self.payload);
+        let &Packet { src, dst, tos, ttl, frag, protocol, .. } = self;
+        Ip { src, dst, tos, ttl, id: 7, frag, protocol, options: vec![], payload: l4 }.to_port(R1)
     }
 
     fn later(&self) -> bool {
