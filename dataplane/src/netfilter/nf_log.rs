@@ -354,3 +354,118 @@ fn hex_options(out: &mut String, options: &[u8]) -> fmt::Result {
     options.iter().try_for_each(|byte| write!(out, "{byte:02X}"))?;
     out.write_str(") ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netfilter::ip_tables::tests::Bytes;
+
+    const ETHER: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0];
+
+    fn message(packet: &Bytes, flags: u8, prefix: &str) -> LogMessage {
+        let mut bytes = [0; HEADER_BYTES];
+        let taken = packet.0.len().min(HEADER_BYTES);
+        bytes[..taken].copy_from_slice(&packet.0[..taken]);
+        LogMessage {
+            what: What::Log(Arc::new(LogSpec { prefix: prefix.into(), level: 4, flags, group: None })),
+            iif: IfIndex(2),
+            oif: IfIndex::NONE,
+            mark: 0,
+            ether: Some(ETHER),
+            len: packet.0.len() as u32,
+            taken: taken as u8,
+            bytes,
+        }
+    }
+
+    fn line(packet: &Bytes, flags: u8) -> String {
+        message(packet, flags, "").line(|_| "v1".into())
+    }
+
+    const HEAD: &str = "IN=v1 OUT= MAC=02:00:00:00:00:01:02:00:00:00:00:09:08:00 SRC=10.1.0.2 DST=10.1.0.1 ";
+
+    fn ip(protocol: u8, payload: &[u8]) -> Bytes {
+        Bytes::new("10.1.0.2", "10.1.0.1", protocol, payload)
+    }
+
+    /// What a kernel 6.18 printed for the same packets.
+    #[test]
+    fn lines_are_the_kernels() {
+        let mut udp = ip(17, &[0, 5, 0, 53, 0, 12, 0, 0, 97, 98, 99, 100]);
+        (udp.0[1], udp.0[6]) = (0x28, 0x40);
+        let whole = "LEN=32 TOS=0x08 PREC=0x20 TTL=64 ID=7 DF PROTO=UDP SPT=5 DPT=53 LEN=12 ";
+        assert_eq!(message(&udp, 0, "u: ").line(|_| "v1".into()), format!("u: {HEAD}{whole}"));
+        (udp.0[1], udp.0[6], udp.0[7]) = (0, 0x20, 3);
+        assert_eq!(
+            line(&udp, 0),
+            format!("{HEAD}LEN=32 TOS=0x00 PREC=0x00 TTL=64 ID=7 MF FRAG:3 PROTO=UDP ")
+        );
+        let short = "LEN=23 TOS=0x00 PREC=0x00 TTL=64 ID=7 PROTO=UDP INCOMPLETE [3 bytes] ";
+        assert_eq!(line(&ip(17, b"abc"), 0), format!("{HEAD}{short}"));
+
+        let plain = "TOS=0x00 PREC=0x00 TTL=64 ID=7";
+        let mut tcp = ip(6, &[3, 232, 0, 80, 0, 0, 0, 11, 0, 0, 0, 22, 0x70, 0xc2, 32, 0, 0, 0, 0, 0]);
+        tcp.0.extend([2, 4, 5, 180, 1, 3, 3, 7]);
+        tcp.0.splice(20..20, [0x94, 4, 0, 0]);
+        (tcp.0[0], tcp.0[3]) = (0x46, 52);
+        let options = "OPT (94040000) PROTO=TCP SPT=1000 DPT=80 SEQ=11 ACK=22 WINDOW=8192 RES=0x00 CWR ECE SYN \
+                       URGP=0 OPT (020405B401030307) ";
+        assert_eq!(line(&tcp, 7), format!("{HEAD}LEN=52 {plain} {options}"));
+        let tcp = ip(6, &[3, 232, 0, 80, 0, 0, 0, 11, 0, 0, 0, 22, 0x5a, 0x39, 32, 0, 0, 0, 0, 9]);
+        let flags = "PROTO=TCP SPT=1000 DPT=80 SEQ=11 ACK=22 WINDOW=8192 RES=0x28 URG ACK PSH FIN URGP=9 ";
+        assert_eq!(line(&tcp, 7), format!("{HEAD}LEN=40 {plain} {flags}"));
+
+        let echo = ip(1, &[8, 0, 0, 0, 0, 3, 0, 4, 104, 101, 108, 108, 111]);
+        let mut decoded = message(&echo, log_flags::MACDECODE, "");
+        decoded.mark = 0x1f;
+        let head = "IN=v1 OUT= MACSRC=02:00:00:00:00:09 MACDST=02:00:00:00:00:01 MACPROTO=0800 ";
+        let body = format!(
+            "SRC=10.1.0.2 DST=10.1.0.1 LEN=33 {plain} PROTO=ICMP TYPE=8 CODE=0 ID=3 SEQ=4 MARK=0x1f "
+        );
+        assert_eq!(decoded.line(|_| "v1".into()), format!("{head}{body}"));
+    }
+
+    #[test]
+    fn lines_about_errors_show_what_they_quote() {
+        let plain = "TOS=0x00 PREC=0x00 TTL=64";
+        let error = |head: [u8; 8], quoted: &Bytes| ip(1, &[&head[..], &quoted.0].concat());
+        let mut inner =
+            Bytes::new("10.1.0.1", "9.9.9.9", 17, &[0, 1, 0, 2, 0, 16, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        inner.0[5] = 77;
+        let quote = format!("[SRC=10.1.0.1 DST=9.9.9.9 LEN=36 {plain} ID=77 PROTO=UDP SPT=1 DPT=2 LEN=16 ] ");
+        let too_big = error([3, 4, 0, 0, 0, 0, 5, 120], &inner);
+        let want = format!("{HEAD}LEN=64 {plain} ID=7 PROTO=ICMP TYPE=3 CODE=4 {quote}MTU=1400 ");
+        assert_eq!(line(&too_big, 0), want);
+        let redirect = error([5, 1, 0, 0, 10, 1, 0, 77], &inner);
+        let want = format!("{HEAD}LEN=64 {plain} ID=7 PROTO=ICMP TYPE=5 CODE=1 GATEWAY=10.1.0.77 {quote}");
+        assert_eq!(line(&redirect, 0), want);
+        let parameter = error([12, 0, 0, 0, 20, 0, 0, 0], &inner);
+        let want = format!("{HEAD}LEN=64 {plain} ID=7 PROTO=ICMP TYPE=12 CODE=0 PARAMETER=20 ");
+        assert_eq!(line(&parameter, 0), want);
+        let cut = ip(1, &[11, 0, 0, 0, 0, 0, 0, 0, 97, 98, 99]);
+        let want = format!("{HEAD}LEN=31 {plain} ID=7 PROTO=ICMP TYPE=11 CODE=0 INCOMPLETE [11 bytes] ");
+        assert_eq!(line(&cut, 0), want);
+    }
+
+    #[test]
+    fn lines_about_other_protocols() {
+        let plain = "TOS=0x00 PREC=0x00 TTL=64 ID=7";
+        let esp = ip(50, &[0x12, 0x34, 0x56, 0x78, 97, 98, 99, 100, 101, 102, 103, 104]);
+        assert_eq!(line(&esp, 0), format!("{HEAD}LEN=32 {plain} PROTO=ESP SPI=0x12345678 "));
+        let ah = ip(51, &[4, 2, 0, 0, 0x12, 0x34, 0x56, 0x78, 97, 98, 99, 100, 101, 102, 103, 104]);
+        assert_eq!(line(&ah, 0), format!("{HEAD}LEN=36 {plain} PROTO=AH SPI=0x12345678 "));
+        assert_eq!(line(&ip(47, b"abcdefgh"), 0), format!("{HEAD}LEN=28 {plain} PROTO=47 "));
+        let mut own = message(&ip(47, b"abcdefgh"), 0, "o: ");
+        (own.iif, own.oif, own.ether) = (IfIndex::NONE, IfIndex(2), None);
+        let want = format!("o: IN= OUT=v1 SRC=10.1.0.2 DST=10.1.0.1 LEN=28 {plain} PROTO=47 ");
+        assert_eq!(own.line(|_| "v1".into()), want);
+    }
+
+    #[test]
+    fn a_full_queue_counts_what_it_loses() {
+        let log = NfLog::default();
+        let one = message(&ip(47, b""), 0, "");
+        let taken = (0..QUEUE + 5).filter(|_| log.push(one.clone())).count();
+        assert_eq!((taken, log.lost(), log.is_empty()), (QUEUE, 5, false));
+    }
+}

@@ -511,11 +511,11 @@ impl super::program::Rule {
 
 /// What the classifier can hold against a packet, and whether that is all the rule asks.
 ///
-/// Once a match remembers something or may drop the packet, the ones behind it are not held against it: whether the
-/// first is asked must not depend on them.
+/// Once a match remembers something or may drop the packet, the ones behind it are not held against the packet: whether
+/// the first is asked must not depend on them.
 fn filter_of(rule: &rule::Rule, iif: &Option<DevSet>, oif: &Option<DevSet>) -> (Filter, Exact) {
     let mut filter = Filter::default();
-    let (mut exact, mut open) = (Exact::Always, true);
+    let (mut exact, mut open) = (Exact::Always, Open::All);
     for (field, m) in [(Field::Src, rule.ip.src), (Field::Dst, rule.ip.dst)] {
         match contiguous(m) {
             _ if m == AddrMatch::default() => {}
@@ -538,13 +538,14 @@ fn filter_of(rule: &rule::Rule, iif: &Option<DevSet>, oif: &Option<DevSet>) -> (
         }
     }
     for m in &rule.matches {
-        let certain = if open { demand(&mut filter, m) } else { Exact::Never };
+        let allowed = open == Open::All || (open == Open::Ports && opens(m) == Open::Ports);
+        let certain = if allowed { demand(&mut filter, m) } else { Exact::Never };
         exact = match (exact, certain) {
             (Exact::Never, _) | (_, Exact::Never) => Exact::Never,
             (Exact::WithPorts, _) | (_, Exact::WithPorts) => Exact::WithPorts,
             _ => Exact::Always,
         };
-        open &= !closes(m);
+        open = open.min(opens(m));
     }
     (filter, exact)
 }
@@ -554,12 +555,27 @@ fn contiguous(m: AddrMatch) -> Option<(u32, u32)> {
     (m.mask.leading_ones() == m.mask.count_ones()).then_some((m.addr, m.addr | !m.mask))
 }
 
-fn closes(m: &Match) -> bool {
+/// What may be held against a packet behind a match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Open {
+    /// Nothing: it remembers something, or may drop any packet.
+    Closed,
+    /// Ports: it may drop packets, but only those that have none.
+    Ports,
+    /// Everything.
+    All,
+}
+
+fn opens(m: &Match) -> Open {
     match m {
-        Match::Tcp(tcp) => tcp.option.is_some(),
-        Match::Statistic(s) => matches!(s.value, StatisticMatch::Nth { .. }),
-        Match::Limit(_) | Match::Hashlimit(_) | Match::Tcpmss(_) | Match::Icmp(_) => true,
-        _ => false,
+        Match::Tcp(TcpMatch { option: None, .. }) | Match::Udp(_) | Match::Multiport(_) => Open::Ports,
+        Match::Statistic(Inv { value: StatisticMatch::Nth { .. }, .. })
+        | Match::Tcp(_)
+        | Match::Limit(_)
+        | Match::Hashlimit(_)
+        | Match::Tcpmss(_)
+        | Match::Icmp(_) => Open::Closed,
+        _ => Open::All,
     }
 }
 

@@ -87,7 +87,7 @@ impl Hashlimit {
                 let units = u64::from(u32::MAX) / ((per_second >> 4) + 1);
                 let granted = (u64::from(u32::MAX).checked_div(units).unwrap_or(u32::MAX.into()) - 1) << 4;
                 let refills = m.burst.div_ceil(granted.max(1));
-                (units * BYTE_CREDITS >> 32, refills, true)
+                ((units * BYTE_CREDITS) >> 32, refills, true)
             }
             HashlimitRate::Packets { .. } => return None,
         };
@@ -250,8 +250,8 @@ fn expire(m: &HashlimitMatch) -> u32 {
         (0, HashlimitRate::Bytes { .. }) => 15_000,
         (0, HashlimitRate::Packets { avg }) => match avg {
             0..=1_000_000 => 1000,
-            ..=60_000_000 => 60_000,
-            ..=3_600_000_000 => 3_600_000,
+            1_000_001..=60_000_000 => 60_000,
+            60_000_001..=3_600_000_000 => 3_600_000,
             _ => 86_400_000,
         },
         (millis, _) => millis,

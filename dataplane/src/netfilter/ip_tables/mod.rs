@@ -25,7 +25,7 @@ mod view;
 mod world;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use compile::{CompileEnv, CompileError, Compiled, Problem, compile, counters_of};
 pub use view::PacketView;

@@ -107,15 +107,17 @@ impl DevSet {
 }
 
 impl Rule {
-    /// Whether all matches hold.
-    fn holds(&self, key: &Key, view: &PacketView<'_>, world: &mut impl World) -> matches::Held {
+    /// Whether what every rule has holds.
+    #[inline]
+    fn fits(&self, key: &Key) -> bool {
         let ours = |set: &Option<DevSet>, dev: u8| set.is_none_or(|set| set.has(dev));
-        if !matches::ip_packet(&self.ip, key.src, key.dst, key.protocol(), key.later_fragment())
-            || !ours(&self.iif, key.iif)
-            || !ours(&self.oif, key.oif)
-        {
-            return Ok(false);
-        }
+        matches::ip_packet(&self.ip, key.src, key.dst, key.protocol(), key.later_fragment())
+            && ours(&self.iif, key.iif)
+            && ours(&self.oif, key.oif)
+    }
+
+    /// Whether all matches hold.
+    fn holds(&self, view: &PacketView<'_>, world: &mut impl World) -> matches::Held {
         for matcher in &self.matches {
             if !matcher.holds(view, world)? {
                 return Ok(false);
@@ -181,7 +183,10 @@ impl Walk<'_, '_, '_, '_> {
             let Some(rule) = program.rules.get(number) else { continue };
             let sure = rule.exact == Exact::Always || (rule.exact == Exact::WithPorts && key.ports);
             if !sure {
-                match self.ask(rule, skb, key) {
+                if !rule.fits(key) {
+                    continue;
+                }
+                match self.ask(rule, skb) {
                     Ok(true) => {}
                     Ok(false) => continue,
                     Err(HotDrop) => return End::Verdict(Verdict::Drop),
@@ -221,10 +226,15 @@ impl Walk<'_, '_, '_, '_> {
         }
     }
 
+    #[inline]
+    fn ask(&mut self, rule: &Rule, skb: &Skb) -> matches::Held {
+        if rule.matches.is_empty() { Ok(true) } else { self.ask_matches(rule, skb) }
+    }
+
     #[inline(never)]
-    fn ask(&mut self, rule: &Rule, skb: &Skb, key: &Key) -> matches::Held {
+    fn ask_matches(&mut self, rule: &Rule, skb: &Skb) -> matches::Held {
         let view = PacketView::of(skb, self.cx.hook);
-        rule.holds(key, &view, &mut EnvWorld { env: self.cx.env, hands: self.cx.hands })
+        rule.holds(&view, &mut EnvWorld { env: self.cx.env, hands: self.cx.hands })
     }
 
     /// `rule` is a rule of the chain, or anything behind them for its end.
@@ -270,6 +280,12 @@ impl HookFn for TableHook {
         let program = &*self.program;
         let Some(chain) = program.chains.get(self.chain as usize) else { return };
         let cells = program.counts.of(cx.hands.lcore());
+        let policy = program.rules.len() + self.chain as usize;
+        if chain.chunks.is_empty() && chain.policy == Some(Policy::Accept) && !program.traced {
+            // Nothing but a policy to count for.
+            let bytes = list.iter().map(|skb| skb.network_len() as u64).sum();
+            return cells.get(policy).map_or((), |cell| cell.add(list.len() as u64, bytes));
+        }
         let n = list.len().min(SkbList::CAPACITY);
         let mut keys = [Key::default(); SkbList::CAPACITY];
         let mut scans = [Scan::default(); SkbList::CAPACITY];
@@ -306,7 +322,7 @@ impl HookFn for TableHook {
             }
         }
         if packets != 0
-            && let Some(cell) = cells.get(program.rules.len() + self.chain as usize)
+            && let Some(cell) = cells.get(policy)
         {
             cell.add(packets, bytes);
         }

@@ -72,7 +72,7 @@ fn nfqueue(target: &NfqueueTarget, cx: &HookCx<'_, '_>, skb: &Skb) -> Verdict {
         (_, false) => {
             let hash =
                 Ipv4Header::parse(skb.network()).map_or(0, |ip| flow_hash(ip.src(), ip.dst(), ip.protocol()));
-            (u64::from(hash) * u64::from(total) >> 32) as u32
+            ((u64::from(hash) * u64::from(total)) >> 32) as u32
         }
     };
     Verdict::Queue { num: target.queue.wrapping_add(offset as u16), bypass: target.bypass }
@@ -136,5 +136,56 @@ pub(super) fn set_ecn(packet: &mut [u8], target: &EcnTarget) {
     let check = u16::from_be_bytes([tcp[16], tcp[17]]);
     if old != new {
         tcp[16..18].copy_from_slice(&checksum::update16(check, old, new).to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netfilter::ip_tables::tests::Bytes;
+
+    #[test]
+    fn ttl_and_tos_within_their_bounds() {
+        let mut p = Bytes::udp("10.0.0.1", "10.0.0.2", 1, 2);
+        for (target, want) in [
+            (TtlTarget::Set(250), 250),
+            (TtlTarget::Inc(10), 255),
+            (TtlTarget::Dec(5), 250),
+            (TtlTarget::Dec(251), 0),
+        ] {
+            set_ttl(&mut p.0, target);
+            p.assert_ip_checksum();
+            assert_eq!(p.view().ip().ttl(), want);
+        }
+        for (mask, value, want) in [(0xfc, 0xb8, 0xb8), (3, 1, 0xb9), (0xff, 0x46, 0x46), (0, 0, 0x46)] {
+            set_tos(&mut p.0, |old| (old & !mask) ^ value);
+            p.assert_ip_checksum();
+            assert_eq!(p.view().ip().tos(), want);
+        }
+    }
+
+    #[test]
+    fn congestion_bits_of_both_headers() {
+        let mut p = Bytes::tcp("10.0.0.1", "10.0.0.2", 1, 2, 0xc2, &[]);
+        let set = |p: &mut Bytes, target: EcnTarget| {
+            set_ecn(&mut p.0, &target);
+            p.assert_ip_checksum();
+            p.assert_tcp_checksum();
+            (p.0[1], p.0[33])
+        };
+        let none = EcnTarget::default();
+        assert_eq!(set(&mut p, EcnTarget { tcp_remove: true, ..none }), (0, 2));
+        assert_eq!(set(&mut p, EcnTarget { ip_ect: Some(2), tcp_cwr: Some(true), ..none }), (2, 0x82));
+        assert_eq!(set(&mut p, EcnTarget { tcp_ece: Some(true), tcp_cwr: Some(false), ..none }), (2, 0x42));
+        let mut later = Bytes::tcp("10.0.0.1", "10.0.0.2", 1, 2, 0xc2, &[]).fragment(9);
+        set_ecn(&mut later.0, &EcnTarget { tcp_remove: true, ..none });
+        assert_eq!(later.0[33], 0xc2);
+    }
+
+    #[test]
+    fn both_directions_of_a_flow_share_a_queue() {
+        assert_eq!(flow_hash(1, 2, 6), flow_hash(2, 1, 6));
+        let spread: std::collections::HashSet<u32> = (0..64).map(|i| flow_hash(1, i, 6) >> 30).collect();
+        assert_eq!(spread.len(), 4);
     }
 }
