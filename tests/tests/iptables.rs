@@ -1,8 +1,11 @@
 //! The kernel's iptables as the referee: the same rules go into both, and both say the same of them.
 
+use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use skiff_tests::{Lab, Netns, Skiff};
+use nix::sys::signal::Signal;
+use skiff_tests::{Lab, Netns, Skiff, eventually};
 
 fn fixture(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name).display().to_string()
@@ -46,9 +49,9 @@ fn real_rules_come_out_as_from_the_kernel() {
 
     // What was saved is what is there: loading it again changes nothing.
     let file = std::env::temp_dir().join(format!("skiff-iptables-{}.rules", std::process::id()));
-    std::fs::write(&file, skiff.ctl("iptables-save -c")).expect("a file in the temporary directory");
+    fs::write(&file, skiff.ctl("iptables-save -c")).expect("a file in the temporary directory");
     skiff.ctl(&format!("iptables-restore -c {}", file.display()));
-    std::fs::remove_file(&file).expect("it was there");
+    fs::remove_file(&file).expect("it was there");
     assert_same(&skiff.ctl("iptables-save"), &saved);
     skiff.stop_cleanly();
 }
@@ -89,5 +92,41 @@ fn commands_have_the_exit_codes_of_iptables() {
     assert_same(&skiff.ctl("iptables -S"), &kernel.run("iptables-legacy -S"));
     let refused = skiff.try_ctl("iptables-restore /nowhere");
     assert_eq!((refused.code, refused.err.lines().count()), (1, 1), "{refused:?}");
+    skiff.stop_cleanly();
+}
+
+#[test]
+fn rules_of_the_file_come_and_go_with_it() {
+    let host = Netns::new("skiff");
+    let base = format!("{}[interface.lan]\ndevice = \"vdev:net_null0\"\n", Lab::system());
+    let with = |rule: &str| {
+        format!(
+            "{base}[netfilter]\nsets = '''\ncreate web hash:ip\n'''\nrules = '''\n*filter\n-A INPUT {rule}\nCOMMIT\n'''\n"
+        )
+    };
+    let mut skiff = Skiff::start(&host, &with("-m set --match-set web src -j DROP"));
+    let shown = |skiff: &Skiff| skiff.ctl("iptables -S INPUT");
+    assert_eq!(shown(&skiff), "-P INPUT ACCEPT\n-A INPUT -m set --match-set web src -j DROP\n");
+    skiff.ctl("ipset add web 10.0.0.1");
+    skiff.ctl("iptables -P INPUT DROP");
+
+    // A file with a mistake changes nothing.
+    let reload = |skiff: &Skiff, config: &str| {
+        fs::write(skiff.config_path(), config).expect("our own file");
+        skiff.signal(Signal::SIGHUP);
+    };
+    reload(&skiff, &with("--dport 22"));
+    eventually("the refusal", Duration::from_secs(10), || {
+        skiff.stderr().contains("skiff.toml:16:1: unknown option")
+    });
+    assert!(skiff.is_running() && shown(&skiff).starts_with("-P INPUT DROP\n"), "{}", skiff.stderr());
+
+    reload(&skiff, &with("-p icmp -j DROP"));
+    eventually("the new rules", Duration::from_secs(10), || {
+        shown(&skiff) == "-P INPUT ACCEPT\n-A INPUT -p icmp -j DROP\n"
+    });
+    reload(&skiff, &base);
+    eventually("no rules", Duration::from_secs(10), || skiff.ctl("iptables-save").is_empty());
+    assert_eq!(skiff.ctl("ipset list"), "");
     skiff.stop_cleanly();
 }

@@ -65,8 +65,12 @@ impl Draft {
             counters: chain.counters,
             rules: chain.rules.iter().map(rule).collect(),
         };
-        let table =
-            |table: &Table| DraftTable { name: table.name, chains: table.chains.iter().map(chain).collect() };
+        let table = |table: &Table| {
+            let mut chains: Vec<DraftChain> = table.chains.iter().map(chain).collect();
+            let users = chains.partition_point(|chain| chain.policy.is_some());
+            chains[users..].sort_by(|one, other| one.name.cmp(&other.name));
+            DraftTable { name: table.name, chains }
+        };
         Draft { tables: ruleset.tables.iter().map(table).collect(), sets: ruleset.sets.clone() }
     }
 
@@ -116,9 +120,22 @@ impl DraftTable {
         self.chains.iter_mut().for_each(|chain| chain.rules.clear());
     }
 
+    /// Where the chain of that name stands: among the few built-in ones, or among those of users, which are in order.
+    fn place(&self, name: &str) -> Option<usize> {
+        let users = self.users();
+        let built_in = self.chains[..users].iter().position(|chain| chain.name == name);
+        let of_users = || self.chains[users..].binary_search_by(|chain| chain.name.as_str().cmp(name)).ok();
+        built_in.or_else(|| of_users().map(|at| users + at))
+    }
+
+    /// Where users' chains begin.
+    fn users(&self) -> usize {
+        self.chains.partition_point(|chain| chain.policy.is_some())
+    }
+
     /// The chain of that name.
     pub fn chain(&mut self, name: &str) -> Result<&mut DraftChain, Error> {
-        match self.chains.iter().position(|chain| chain.name == name) {
+        match self.place(name) {
             Some(at) => Ok(&mut self.chains[at]),
             None => Err(Error::refused(self.no_chain(name))),
         }
@@ -132,10 +149,10 @@ impl DraftTable {
     /// Makes a chain.
     pub fn new_chain(&mut self, name: &str) -> Result<(), Error> {
         check_name(name)?;
-        if self.chains.iter().any(|chain| chain.name == name) {
+        if self.place(name).is_some() {
             return Err(Error::refused(format!("chain {} is there already", quote(name))));
         }
-        let users = self.chains.iter().position(|chain| chain.policy.is_none()).unwrap_or(self.chains.len());
+        let users = self.users();
         let at = users + self.chains[users..].partition_point(|chain| chain.name.as_str() < name);
         let counters = RuleCounters::default();
         self.chains
@@ -224,7 +241,7 @@ impl DraftTable {
                 )));
             }
             let Target::Jump { chain: to, goto } = &rule.target else { continue };
-            match self.chains.iter().find(|chain| chain.name == *to) {
+            match self.place(to).map(|at| &self.chains[at]) {
                 Some(to) if to.policy.is_some() => {
                     return Err(Error::refused(format!(
                         "chain {} is built in: nothing jumps there",
@@ -312,10 +329,10 @@ impl DraftTable {
         if self.chain(old)?.policy.is_some() {
             return Err(Error::refused(format!("chain {} is built in", quote(old))));
         }
-        if self.chains.iter().any(|chain| chain.name == new) {
+        if self.place(new).is_some() {
             return Err(Error::refused(format!("chain {} is there already", quote(new))));
         }
-        let Some(at) = self.chains.iter().position(|chain| chain.name == old) else { return Ok(()) };
+        let Some(at) = self.place(old) else { return Ok(()) };
         let mut renamed = self.chains.remove(at);
         self.new_chain(new)?;
         std::mem::swap(&mut renamed.rules, &mut self.chain(new)?.rules);

@@ -3,6 +3,7 @@
 //! The grammar is that of iptables 1.8.9: options may be cut short as long as they stay unique, `-nvL` is three
 //! options, `!` stands before what it negates, and the match of the protocol is loaded when one of its options is met.
 
+mod arguments;
 mod globals;
 mod hashlimit;
 mod icmp;
@@ -21,10 +22,11 @@ mod tests;
 
 pub use request::{Command, Listing, Request};
 
+pub(super) use arguments::{counters, misplaced_interface};
 pub(super) use hashlimit::MODES as HASHLIMIT_MODES;
 pub(super) use icmp::{icmp_type, name as icmp_name, of as icmp_of};
 pub(super) use matches::{ADDRESS_TYPES, PACKET_TYPES, TCP_FLAGS};
-pub(super) use reader::{counters, misplaced_interface, parse};
+pub(super) use reader::parse;
 pub(super) use targets::{LOG_LEVELS, REJECTS};
 pub(super) use time::{ALL_MONTHDAYS, ALL_WEEKDAYS, DAY_END, NEVER, WEEKDAYS, civil};
 pub(super) use unsupported::table as table_by_name;

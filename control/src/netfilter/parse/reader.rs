@@ -1,15 +1,16 @@
 //! Reads the words one after the other.
 
 use skiff_dataplane::netfilter::ip_tables::rule::{
-    AddrMatch, IfaceMatch, Inv, IpMatch, Policy, Rule, RuleCounters, TableName, Target,
+    AddrMatch, Inv, IpMatch, Rule, RuleCounters, TableName, Target,
 };
 
+use super::arguments::{policy, rule_number};
 use super::globals::{self, Global};
 use super::matches::{self, MatchExtension};
 use super::options::{Given, Spec};
 use super::request::{Command, Listing, Request};
 use super::targets::{self, TargetExtension};
-use super::{unsupported, values};
+use super::{arguments, unsupported, values};
 use crate::config::Fault;
 use crate::netfilter::error::quote;
 
@@ -154,7 +155,7 @@ impl Reader<'_> {
     fn argument(&mut self, option: &str) -> Result<String, Fault> {
         let word = self.words.get(self.at).ok_or_else(|| format!("option {} ends early", quote(option)))?;
         self.at += 1;
-        if word == "!" && option != "--comment" {
+        if word == "!" && !matches!(option, "--comment" | "--log-prefix" | "--nflog-prefix") {
             let help = format!("\"!\" stands before the option, as in ! {option}");
             return Err(Fault::from(format!("option {} has no argument", quote(option))).help(help));
         }
@@ -312,7 +313,7 @@ impl Reader<'_> {
                     Some((packets, bytes)) => (packets.to_owned(), bytes.to_owned()),
                     None => (argument.to_owned(), self.argument("-c")?),
                 };
-                self.counters = Some(counters(&packets, &bytes)?);
+                self.counters = Some(arguments::counters(&packets, &bytes)?);
             }
             _ => {}
         }
@@ -488,34 +489,6 @@ fn jump(name: &str) -> Result<Jump, Fault> {
     }
 }
 
-fn rule_number(text: &str) -> Result<usize, Fault> {
-    let number = values::number(text, u64::from(i32::MAX as u32)).filter(|&n| n > 0);
-    number
-        .and_then(|n| usize::try_from(n).ok())
-        .ok_or_else(|| format!("{} is no number of a rule", quote(text)).into())
-}
-
-fn policy(text: &str) -> Result<Policy, Fault> {
-    match text {
-        "ACCEPT" => Ok(Policy::Accept),
-        "DROP" => Ok(Policy::Drop),
-        other => Err(Fault::from(format!("{} is no policy: ACCEPT or DROP is wanted", quote(other)))
-            .nearest(other, ["ACCEPT", "DROP"])),
-    }
-}
-
-/// Counters as decimal numbers.
-pub(in crate::netfilter) fn counters(packets: &str, bytes: &str) -> Result<RuleCounters, Fault> {
-    let number = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        text.parse()
-            .ok()
-            .filter(|_| digits)
-            .ok_or_else(|| Fault::from(format!("{} is no counter", quote(text))))
-    };
-    Ok(RuleCounters { packets: number(packets)?, bytes: number(bytes)? })
-}
-
 fn wanted(command: Global) -> &'static str {
     match command {
         Global::Replace => "a chain and the number of a rule",
@@ -534,14 +507,4 @@ fn home(name: &str) -> Option<String> {
     let matching = matches::names().find(|m| matches::find(m).is_some_and(|m| has(m.options)));
     let target = || targets::names().find(|t| targets::find(t).is_some_and(|t| has(t.options)));
     matching.map(|name| format!("-m {name}")).or_else(|| target().map(|name| format!("-j {name}")))
-}
-
-/// An interface of a rule that this chain's packets never have, as the option that names it.
-pub(in crate::netfilter) fn misplaced_interface(chain: &str, ip: &IpMatch) -> Option<&'static str> {
-    let given = |iface: &Option<IfaceMatch>| iface.is_some();
-    match chain {
-        "PREROUTING" | "INPUT" if given(&ip.outiface) => Some("-o"),
-        "OUTPUT" | "POSTROUTING" if given(&ip.iniface) => Some("-i"),
-        _ => None,
-    }
 }

@@ -174,10 +174,12 @@ pub(super) fn interface(option: &str, text: &str, invert: bool) -> Result<Option
     if text.len() > LONGEST {
         return Err(format!("{}: a name of an interface has at most {LONGEST} bytes", quote(text)).into());
     }
-    if text.contains(|c: char| c.is_whitespace() || c == '/') {
-        return Err(
-            format!("{} is no name of an interface: blanks and \"/\" are not allowed", quote(text)).into()
-        );
+    if text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '"')) {
+        return Err(format!(
+            "{} is no name of an interface: blanks, quotes and \"/\" are not allowed",
+            quote(text)
+        )
+        .into());
     }
     match text.strip_suffix('+') {
         Some("") if invert => Err(format!("! -{option} + leaves no interface").into()),

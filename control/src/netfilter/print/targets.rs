@@ -40,7 +40,7 @@ pub(super) fn target(text: &mut String, target: &Target) {
     let _ = match target {
         Target::Reject(with) => write!(text, " --reject-with {}", reject_name(*with)),
         Target::Log(log) => self::log(text, log),
-        Target::Nflog(nflog) => self::nflog(text, nflog, " --", |prefix| quote_saved(prefix)),
+        Target::Nflog(nflog) => self::nflog(text, nflog, " --", quote_saved),
         Target::Nfqueue(queue) => nfqueue(text, queue),
         Target::Mark(mark) => write!(text, " --set-xmark {:#x}/{:#x}", mark.value, mark.mask),
         Target::Classify(class) => write!(text, " --set-class {:04x}:{:04x}", class >> 16, class & 0xffff),
