@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::compare::{self, Outcome, Rule, Verdict, by_kernel_names, differences, judge};
+use super::compare::{self, Outcome, Rule, Verdict, differences, forgive_better_words, judge};
 use super::dut::{Counted, Dut};
 use super::kernel::Kernel;
 use super::normal;
@@ -29,6 +29,8 @@ pub struct Driver {
     trace: Option<DropTrace>,
     hosts: u16,
     seen: Seen,
+    /// Drops of the last probe that skiff has a word for and the kernel has none.
+    better_words: i64,
 }
 
 /// What has come out since the probe began.
@@ -57,7 +59,7 @@ impl Driver {
     pub fn new() -> Driver {
         let kernel = Kernel::new();
         let skiff = Dut::new();
-        Driver { kernel, skiff, trace: DropTrace::start(), hosts: 0, seen: Seen::default() }
+        Driver { kernel, skiff, trace: DropTrace::start(), hosts: 0, seen: Seen::default(), better_words: 0 }
     }
 
     /// Runs every probe whose name matches `wanted` and judges it by `rules`.
@@ -71,6 +73,7 @@ impl Driver {
             for probe in scene.probes.iter().filter(|probe| compare::matches(wanted, &probe.name)) {
                 let (kernel, mut skiff) = self.probe(probe);
                 skiff.refused.clone_from(&refused);
+                report.better_words += self.better_words;
                 report.add(scene, &probe.name, kernel, skiff, rules);
             }
             for command in scene.undo.iter().rev() {
@@ -118,7 +121,8 @@ impl Driver {
         self.settle(before.skiff.rx);
         let deadline = Instant::now() + AGREE_LIMIT;
         loop {
-            let outcomes = self.outcomes(&before);
+            let mut outcomes = self.outcomes(&before);
+            self.better_words = forgive_better_words(&mut outcomes.0, &mut outcomes.1);
             if differences(&outcomes.0, &outcomes.1).is_empty() || Instant::now() > deadline {
                 return outcomes;
             }
@@ -127,8 +131,8 @@ impl Driver {
     }
 
     fn send(&mut self, port: Port, frame: &[u8]) {
-        self.kernel.wires.socket(port).send(frame);
-        self.skiff.wires.socket(port).send(frame);
+        self.kernel.ends[port.index()].send(frame);
+        self.skiff.ends[port.index()].send(frame);
         self.seen.sent += 1;
     }
 
@@ -161,11 +165,12 @@ impl Driver {
 
     /// Takes what is there, waiting at most `time` for the first, and answers ARP.
     fn pump(&mut self, time: Duration) {
-        let wires = [&self.kernel.wires, &self.skiff.wires];
-        let sockets: Vec<(bool, Port, &RawSocket)> = [true, false]
+        let ends = [(true, &self.kernel.ends), (false, &self.skiff.ends)];
+        let sockets: Vec<(bool, Port, &RawSocket)> = ends
             .into_iter()
-            .zip(wires)
-            .flat_map(|(kernel, wires)| Port::ALL.map(|port| (kernel, port, wires.socket(port))))
+            .flat_map(|(kernel, ends)| {
+                Port::ALL.into_iter().zip(ends).map(move |(port, end)| (kernel, port, end))
+            })
             .collect();
         let mut fds: Vec<PollFd> =
             sockets.iter().map(|(.., s)| PollFd::new(s.as_fd(), PollFlags::POLLIN)).collect();
@@ -205,7 +210,7 @@ impl Driver {
         let skiff = Outcome {
             frames: self.seen.skiff.clone(),
             counters: rise(&skiff.mibs, &before.skiff.mibs),
-            drops: Some(by_kernel_names(rise(&skiff.drops, &before.skiff.drops))),
+            drops: Some(rise(&skiff.drops, &before.skiff.drops)),
             refused: None,
         };
         (kernel, skiff)
@@ -236,6 +241,8 @@ pub struct Report {
     pub known: BTreeMap<usize, Vec<String>>,
     /// Probes with differences no rule knows, both sides readable.
     pub unexpected: Vec<String>,
+    /// Drops that skiff has a word for and the kernel has none.
+    pub better_words: i64,
     /// Probes in all.
     pub probes: usize,
     /// Everything about every probe, for a closer look.
@@ -280,6 +287,7 @@ impl Report {
             self.unexpected.len(),
             if self.traced { "" } else { " (no tracefs: drop reasons not compared)" },
         );
+        let _ = writeln!(text, "  {} drops have a word here that are not_specified there", self.better_words);
         for (rule, names) in &self.known {
             let _ = writeln!(text, "  {:3} x {}: {}", names.len(), rules[*rule].probe, rules[*rule].why);
         }
