@@ -16,7 +16,7 @@ use super::trace::DropTrace;
 use crate::frames::{Frame, RawSocket};
 
 /// How long nothing must have come before a probe is over.
-const QUIET: Duration = Duration::from_millis(8);
+const QUIET: Duration = Duration::from_millis(5);
 /// How long frames may take to reach skiff's first counter.
 const RECEIVE_LIMIT: Duration = Duration::from_millis(500);
 /// How long two outcomes may take to become the same.
@@ -71,7 +71,7 @@ impl Driver {
             }
             let refused = self.enter(scene);
             for probe in scene.probes.iter().filter(|probe| compare::matches(wanted, &probe.name)) {
-                let (kernel, mut skiff) = self.probe(probe);
+                let (kernel, mut skiff) = self.probe(probe, rules);
                 skiff.refused.clone_from(&refused);
                 report.better_words += self.better_words;
                 report.add(scene, &probe.name, kernel, skiff, rules);
@@ -100,7 +100,7 @@ impl Driver {
         refused
     }
 
-    fn probe(&mut self, probe: &Probe) -> (Outcome, Outcome) {
+    fn probe(&mut self, probe: &Probe, rules: &[Rule]) -> (Outcome, Outcome) {
         let host = Host(self.hosts);
         self.hosts += 1;
         self.pump(Duration::ZERO);
@@ -123,7 +123,9 @@ impl Driver {
         loop {
             let mut outcomes = self.outcomes(&before);
             self.better_words = forgive_better_words(&mut outcomes.0, &mut outcomes.1);
-            if differences(&outcomes.0, &outcomes.1).is_empty() || Instant::now() > deadline {
+            let found = differences(&outcomes.0, &outcomes.1);
+            let settled = judge(&probe.name, &found, rules) != Verdict::Unexpected;
+            if settled || Instant::now() > deadline {
                 return outcomes;
             }
             self.pump_for(Duration::from_millis(10));
@@ -142,10 +144,10 @@ impl Driver {
         let mut last = [0; 4];
         loop {
             self.pump_for(Duration::from_millis(2));
-            let counted = self.skiff.counted();
-            let received = rx_before == 0 || counted.rx >= rx_before + self.seen.sent;
-            let still = counted.balance == last && self.seen.last.is_none_or(|at| at.elapsed() >= QUIET);
-            last = counted.balance;
+            let (rx, balance) = self.skiff.balance();
+            let received = rx_before == 0 || rx >= rx_before + self.seen.sent;
+            let still = balance == last && self.seen.last.is_none_or(|at| at.elapsed() >= QUIET);
+            last = balance;
             if (received && still) || Instant::now() > deadline {
                 return;
             }

@@ -41,8 +41,6 @@ pub struct Counted {
     pub drops: BTreeMap<String, i64>,
     /// Frames received.
     pub rx: i64,
-    /// The rest of the balance: created, sent, dropped, delivered.
-    pub balance: [i64; 4],
 }
 
 impl Dut {
@@ -94,10 +92,15 @@ impl Dut {
             let reason = row["reason"].as_str().unwrap_or("?").to_owned();
             *counted.drops.entry(reason).or_default() += number(&row["packets"]);
         }
-        let ledger = &drops["ledger"];
-        counted.rx = number(&ledger["rx"]);
-        counted.balance = ["created", "tx", "dropped", "delivered"].map(|name| number(&ledger[name]));
+        counted.rx = number(&drops["ledger"]["rx"]);
         counted
+    }
+
+    /// Frames received so far, and the rest of its balance: created, sent, dropped, delivered.
+    pub fn balance(&self) -> (i64, [i64; 4]) {
+        let drops = self.get("/v1/drops?json=1");
+        let number = |name: &str| drops["ledger"][name].as_i64().unwrap_or(0);
+        (number("rx"), ["created", "tx", "dropped", "delivered"].map(number))
     }
 
     fn get(&self, path: &str) -> Value {

@@ -100,20 +100,17 @@ pub(super) fn scenes() -> Vec<Scene> {
         let pieces = a.fragments(&[40, 88]).into_iter().zip(b.fragments(&[40, 88]));
         pieces.flat_map(|(a, b)| [a.into(), b.into()]).collect()
     });
-    scene.steps("reassembly/other protocol, same id", |h| {
+    hasty.steps("reassembly/other protocol, same id", |h| {
         let (a, b) = (Packet::echo(h.addr(), R1, 80), Packet::udp(h.addr(), R1, 80));
-        vec![
-            a.fragment(0, 40, true).into(),
-            b.fragment(40, 88, false).into(),
-            a.fragment(40, 88, false).into(),
-        ]
+        let pieces = [a.fragment(0, 40, true), b.fragment(40, 88, false), a.fragment(40, 88, false)];
+        pieces.into_iter().map(Step::from).chain([Step::wait(1200)]).collect()
     });
     for (name, offset) in
         [("ends at 65535", 0x1ffb), ("ends beyond 65535", 0x1fff), ("starts at 65528", 0x1fff)]
     {
         let len = if name.starts_with("starts") { 7 } else { 40 };
         let piece = move |h: Host, dst| Packet::new(h.addr(), dst, 17, vec![5; len]).frag_off(offset);
-        scene.packet(format!("reassembly/{name}"), move |h| piece(h, R1));
+        hasty.steps(format!("reassembly/{name}"), move |h| vec![piece(h, R1).into(), Step::wait(1200)]);
         scene.packet(format!("fragments/{name}, in transit"), move |h| piece(h, HOST2));
     }
     for (name, frag_off) in [("first", 0x2000), ("middle", 0x2064), ("last", 0x0064), ("middle, DF", 0x6064)]
