@@ -132,7 +132,8 @@ fn udp_checksums() {
     trailing.payload.extend([1, 2, 3, 4, 5]);
     for cut in [vec![], vec![50], vec![73, 75]] {
         let out = rig.send(R1, Frame::cut(&trailing.to_port(R1), &cut));
-        assert_eq!(out.drop_of(IpLocalDeliver, NoSocket).only(R1).icmp(), (3, 3));
+        let error = out.drop_of(IpLocalDeliver, NoSocket).only(R1);
+        assert_eq!((error.icmp(), error.quote().len()), ((3, 3), 20 + 8 + 31));
         let bad = corrupt(&trailing, 20);
         rig.send(R1, Frame::cut(&bad.to_port(R1), &cut)).drop_of(IpLocalDeliver, UdpCsum).silent();
     }
@@ -214,5 +215,5 @@ fn bad_tcp() {
     short.payload[12] = 0x40;
     rig.send(R1, short.to_port(R1)).drop_of(IpLocalDeliver, PktTooSmall).silent().counted(&[(TcpInErrs, 1)]);
     let scrap = Ip::new("10.1.0.2", "10.1.0.1", 6, vec![0; 19]);
-    rig.send(R1, scrap.to_port(R1)).silent();
+    rig.send(R1, scrap.to_port(R1)).drop_of(IpLocalDeliver, PktTooSmall).silent().counted(&[(TcpInErrs, 0)]);
 }

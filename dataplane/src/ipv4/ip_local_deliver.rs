@@ -122,7 +122,7 @@ pub(super) fn payload_sum(skb: &Skb, len: usize) -> u16 {
     checksum::sum_segments(pieces)
 }
 
-fn udp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
+fn udp_rcv(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) -> Delivered {
     let fields = *skb.fields();
     let header_len = usize::from(fields.ip_hdr_len);
     let payload = skb.network_len().saturating_sub(header_len);
@@ -147,6 +147,9 @@ fn udp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
             return Err((skb, DropReason::UdpCsum));
         }
     }
+    // What is behind the datagram is no part of it, nor of what an error quotes.
+    let end = usize::from(fields.network_offset) + header_len + header.len();
+    skb.truncate(end);
     if fields.flags & flags::NO_ICMP != 0 {
         env.cells.mib(Mib::UdpIgnoredMulti).add(1);
     } else {
@@ -169,11 +172,14 @@ fn tcp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
     let (Some(ip), Some(tcp)) =
         (Ipv4Header::parse(network), network.get(header_len..).and_then(TcpHeader::parse))
     else {
-        env.cells.mib(Mib::TcpInErrs).add(1);
         return Err((skb, DropReason::PktTooSmall));
     };
-    if tcp.header_len() < TCP_HEADER_LEN || tcp.header_len() > payload {
+    if tcp.header_len() < TCP_HEADER_LEN {
+        // An error of the segment; one that is merely cut short the kernel does not count as such.
         env.cells.mib(Mib::TcpInErrs).add(1);
+        return Err((skb, DropReason::PktTooSmall));
+    }
+    if tcp.header_len() > payload {
         return Err((skb, DropReason::PktTooSmall));
     }
     let pseudo = checksum::pseudo_header(ip.src(), ip.dst(), ipv4::IPPROTO_TCP, payload);

@@ -191,6 +191,9 @@ pub fn ip_finish_output(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
 /// Hands a packet that fits to its neighbour, or to the control thread until the neighbour is known.
 fn ip_finish_output2(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
     let fields = *skb.fields();
+    // Before anybody knows whether the neighbour will answer, as the kernel counts.
+    env.cells.mib(Mib::IpOutTransmits).add(1);
+    env.cells.mib(Mib::IpExtOutOctets).add(skb.network_len() as u64);
     let hop = NextHopId::new(fields.next_hop).map(|id| env.shared.next_hops.get(id));
     let header_to = |mac| {
         let mut header = [0; eth::HEADER_LEN];
@@ -219,8 +222,6 @@ fn ip_finish_output2(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
     if !write_header(&mut skb, &header) {
         return env.kfree_skb(skb, Node::IpOutput, DropReason::Nomem);
     }
-    env.cells.mib(Mib::IpOutTransmits).add(1);
-    env.cells.mib(Mib::IpExtOutOctets).add(skb.network_len() as u64);
     dev_queue_xmit(env, hands, skb);
 }
 

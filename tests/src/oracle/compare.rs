@@ -7,9 +7,9 @@ use super::normal;
 use super::shape::Port;
 use crate::frames::Frame;
 
-/// Reasons that both have but name differently, skiff's first: it says more than the kernel, whose word for these is
-/// none.
-const NAMES: [(&str, &str); 1] = [("arp_ignored", "not_specified")];
+/// Reasons of skiff that say more where the kernel has no word, `not_specified`.
+const SAYS_MORE: [&str; 6] =
+    ["arp_ignored", "no_socket", "pkt_too_small", "invalid_proto", "unhandled_proto", "ip_invalid_source"];
 
 /// Everything that could be seen of a router during a probe.
 #[derive(Clone, Debug, Default)]
@@ -49,15 +49,21 @@ impl Outcome {
     }
 }
 
-/// Calls the reasons of skiff by the kernel's names.
-pub fn by_kernel_names(drops: BTreeMap<String, i64>) -> BTreeMap<String, i64> {
-    let mut named = BTreeMap::new();
-    for (reason, n) in drops {
-        let name =
-            NAMES.iter().find(|(ours, _)| *ours == reason).map_or(reason.as_str(), |(_, theirs)| theirs);
-        *named.entry(name.to_owned()).or_default() += n;
+/// Calls the reasons of skiff `not_specified` where the kernel says so and skiff says more. Returns how many.
+pub fn forgive_better_words(kernel: &mut Outcome, skiff: &mut Outcome) -> i64 {
+    let (Some(theirs), Some(ours)) = (&mut kernel.drops, &mut skiff.drops) else { return 0 };
+    let count = |drops: &BTreeMap<String, i64>, reason: &str| drops.get(reason).copied().unwrap_or(0);
+    let mut forgiven = 0;
+    for reason in SAYS_MORE {
+        let unnamed = count(theirs, "not_specified") - count(ours, "not_specified");
+        let more = (count(ours, reason) - count(theirs, reason)).min(unnamed);
+        if more > 0 {
+            *ours.entry(reason.to_owned()).or_default() -= more;
+            *ours.entry("not_specified".to_owned()).or_default() += more;
+            forgiven += more;
+        }
     }
-    named
+    forgiven
 }
 
 /// A line that only one of the two has.

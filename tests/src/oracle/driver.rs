@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::compare::{self, Outcome, Rule, Verdict, by_kernel_names, differences, judge};
+use super::compare::{self, Outcome, Rule, Verdict, differences, forgive_better_words, judge};
 use super::dut::{Counted, Dut};
 use super::kernel::Kernel;
 use super::normal;
@@ -16,7 +16,7 @@ use super::trace::DropTrace;
 use crate::frames::{Frame, RawSocket};
 
 /// How long nothing must have come before a probe is over.
-const QUIET: Duration = Duration::from_millis(8);
+const QUIET: Duration = Duration::from_millis(5);
 /// How long frames may take to reach skiff's first counter.
 const RECEIVE_LIMIT: Duration = Duration::from_millis(500);
 /// How long two outcomes may take to become the same.
@@ -29,6 +29,8 @@ pub struct Driver {
     trace: Option<DropTrace>,
     hosts: u16,
     seen: Seen,
+    /// Drops of the last probe that skiff has a word for and the kernel has none.
+    better_words: i64,
 }
 
 /// What has come out since the probe began.
@@ -57,7 +59,7 @@ impl Driver {
     pub fn new() -> Driver {
         let kernel = Kernel::new();
         let skiff = Dut::new();
-        Driver { kernel, skiff, trace: DropTrace::start(), hosts: 0, seen: Seen::default() }
+        Driver { kernel, skiff, trace: DropTrace::start(), hosts: 0, seen: Seen::default(), better_words: 0 }
     }
 
     /// Runs every probe whose name matches `wanted` and judges it by `rules`.
@@ -69,8 +71,8 @@ impl Driver {
             }
             let refused = self.enter(scene);
             for probe in scene.probes.iter().filter(|probe| compare::matches(wanted, &probe.name)) {
-                let (kernel, mut skiff) = self.probe(probe);
-                skiff.refused.clone_from(&refused);
+                let (kernel, skiff) = self.twice_if_need_be(probe, &refused, rules, &mut report);
+                report.better_words += self.better_words;
                 report.add(scene, &probe.name, kernel, skiff, rules);
             }
             for command in scene.undo.iter().rev() {
@@ -79,6 +81,28 @@ impl Driver {
             }
         }
         report
+    }
+
+    /// A probe whose outcomes differ is put again, as another host: limiters and timers of a busy machine may have gone
+    /// different ways. What differs twice differs.
+    fn twice_if_need_be(
+        &mut self,
+        probe: &Probe,
+        refused: &Option<String>,
+        rules: &[Rule],
+        report: &mut Report,
+    ) -> (Outcome, Outcome) {
+        let mut once = || {
+            let (kernel, mut skiff) = self.probe(probe, rules);
+            skiff.refused.clone_from(refused);
+            (kernel, skiff)
+        };
+        let (kernel, skiff) = once();
+        if judge(&probe.name, &differences(&kernel, &skiff), rules) != Verdict::Unexpected {
+            return (kernel, skiff);
+        }
+        report.repeated += 1;
+        once()
     }
 
     /// Brings both routers to the settings of a scene. Returns what skiff refused.
@@ -97,7 +121,7 @@ impl Driver {
         refused
     }
 
-    fn probe(&mut self, probe: &Probe) -> (Outcome, Outcome) {
+    fn probe(&mut self, probe: &Probe, rules: &[Rule]) -> (Outcome, Outcome) {
         let host = Host(self.hosts);
         self.hosts += 1;
         self.pump(Duration::ZERO);
@@ -118,8 +142,11 @@ impl Driver {
         self.settle(before.skiff.rx);
         let deadline = Instant::now() + AGREE_LIMIT;
         loop {
-            let outcomes = self.outcomes(&before);
-            if differences(&outcomes.0, &outcomes.1).is_empty() || Instant::now() > deadline {
+            let mut outcomes = self.outcomes(&before);
+            self.better_words = forgive_better_words(&mut outcomes.0, &mut outcomes.1);
+            let found = differences(&outcomes.0, &outcomes.1);
+            let settled = judge(&probe.name, &found, rules) != Verdict::Unexpected;
+            if settled || Instant::now() > deadline {
                 return outcomes;
             }
             self.pump_for(Duration::from_millis(10));
@@ -127,8 +154,8 @@ impl Driver {
     }
 
     fn send(&mut self, port: Port, frame: &[u8]) {
-        self.kernel.wires.socket(port).send(frame);
-        self.skiff.wires.socket(port).send(frame);
+        self.kernel.ends[port.index()].send(frame);
+        self.skiff.ends[port.index()].send(frame);
         self.seen.sent += 1;
     }
 
@@ -138,10 +165,10 @@ impl Driver {
         let mut last = [0; 4];
         loop {
             self.pump_for(Duration::from_millis(2));
-            let counted = self.skiff.counted();
-            let received = rx_before == 0 || counted.rx >= rx_before + self.seen.sent;
-            let still = counted.balance == last && self.seen.last.is_none_or(|at| at.elapsed() >= QUIET);
-            last = counted.balance;
+            let (rx, balance) = self.skiff.balance();
+            let received = rx_before == 0 || rx >= rx_before + self.seen.sent;
+            let still = balance == last && self.seen.last.is_none_or(|at| at.elapsed() >= QUIET);
+            last = balance;
             if (received && still) || Instant::now() > deadline {
                 return;
             }
@@ -161,11 +188,12 @@ impl Driver {
 
     /// Takes what is there, waiting at most `time` for the first, and answers ARP.
     fn pump(&mut self, time: Duration) {
-        let wires = [&self.kernel.wires, &self.skiff.wires];
-        let sockets: Vec<(bool, Port, &RawSocket)> = [true, false]
+        let ends = [(true, &self.kernel.ends), (false, &self.skiff.ends)];
+        let sockets: Vec<(bool, Port, &RawSocket)> = ends
             .into_iter()
-            .zip(wires)
-            .flat_map(|(kernel, wires)| Port::ALL.map(|port| (kernel, port, wires.socket(port))))
+            .flat_map(|(kernel, ends)| {
+                Port::ALL.into_iter().zip(ends).map(move |(port, end)| (kernel, port, end))
+            })
             .collect();
         let mut fds: Vec<PollFd> =
             sockets.iter().map(|(.., s)| PollFd::new(s.as_fd(), PollFlags::POLLIN)).collect();
@@ -205,7 +233,7 @@ impl Driver {
         let skiff = Outcome {
             frames: self.seen.skiff.clone(),
             counters: rise(&skiff.mibs, &before.skiff.mibs),
-            drops: Some(by_kernel_names(rise(&skiff.drops, &before.skiff.drops))),
+            drops: Some(rise(&skiff.drops, &before.skiff.drops)),
             refused: None,
         };
         (kernel, skiff)
@@ -236,6 +264,10 @@ pub struct Report {
     pub known: BTreeMap<usize, Vec<String>>,
     /// Probes with differences no rule knows, both sides readable.
     pub unexpected: Vec<String>,
+    /// Drops that skiff has a word for and the kernel has none.
+    pub better_words: i64,
+    /// Probes that were put twice.
+    pub repeated: usize,
     /// Probes in all.
     pub probes: usize,
     /// Everything about every probe, for a closer look.
@@ -273,13 +305,15 @@ impl Report {
     pub fn summary(&self, rules: &[Rule]) -> String {
         let known: std::collections::BTreeSet<_> = self.known.values().flatten().collect();
         let mut text = format!(
-            "{} probes: {} identical, {} deviate as known, {} unexpectedly{}\n",
+            "{} probes: {} identical, {} deviate as known, {} unexpectedly; {} put twice{}\n",
             self.probes,
             self.identical,
             known.len(),
             self.unexpected.len(),
+            self.repeated,
             if self.traced { "" } else { " (no tracefs: drop reasons not compared)" },
         );
+        let _ = writeln!(text, "  {} drops have a word here that are not_specified there", self.better_words);
         for (rule, names) in &self.known {
             let _ = writeln!(text, "  {:3} x {}: {}", names.len(), rules[*rule].probe, rules[*rule].why);
         }

@@ -1,4 +1,7 @@
 //! skiff as the router under comparison.
+//!
+//! Its ports are taps: the hosts' ends are their kernel side. Over `af_packet` fragments would not come as they were sent,
+//! because DPDK asks the kernel to put them together first (`PACKET_FANOUT_FLAG_DEFRAG`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,9 +12,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::kernel::Wires;
+use super::kernel::{open_ends, text};
 use super::shape::{IP_COMMANDS, Port};
+use crate::frames::RawSocket;
 use crate::lab::Lab;
+use crate::netns::Netns;
 use crate::skiff::Skiff;
 
 /// How long a change of settings may take.
@@ -20,9 +25,11 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(5);
 /// A running router.
 #[derive(Debug)]
 pub struct Dut {
-    /// Its cables.
-    pub wires: Wires,
+    /// The hosts' ends of its cables.
+    pub ends: [RawSocket; 3],
     skiff: Skiff,
+    /// Behind the router, which is stopped first.
+    _netns: Netns,
 }
 
 /// What it has counted so far.
@@ -34,17 +41,14 @@ pub struct Counted {
     pub drops: BTreeMap<String, i64>,
     /// Frames received.
     pub rx: i64,
-    /// The rest of the balance: created, sent, dropped, delivered.
-    pub balance: [i64; 4],
 }
 
 impl Dut {
     /// Starts one.
     pub fn new() -> Dut {
-        let wires = Wires::new("s");
-        Port::ALL.iter().for_each(|port| wires.router.hide_from_kernel(port.router_iface()));
-        let skiff = Skiff::start(&wires.router, &config(&[]));
-        let dut = Dut { wires, skiff };
+        let netns = Netns::new("s");
+        let skiff = Skiff::start(&netns, &config(&[]));
+        let dut = Dut { ends: open_ends(&netns), skiff, _netns: netns };
         for command in IP_COMMANDS {
             assert_eq!(dut.ip(command), Ok(()), "ip {command}");
         }
@@ -88,10 +92,15 @@ impl Dut {
             let reason = row["reason"].as_str().unwrap_or("?").to_owned();
             *counted.drops.entry(reason).or_default() += number(&row["packets"]);
         }
-        let ledger = &drops["ledger"];
-        counted.rx = number(&ledger["rx"]);
-        counted.balance = ["created", "tx", "dropped", "delivered"].map(|name| number(&ledger[name]));
+        counted.rx = number(&drops["ledger"]["rx"]);
         counted
+    }
+
+    /// Frames received so far, and the rest of its balance: created, sent, dropped, delivered.
+    pub fn balance(&self) -> (i64, [i64; 4]) {
+        let drops = self.get("/v1/drops?json=1");
+        let number = |name: &str| drops["ledger"][name].as_i64().unwrap_or(0);
+        (number("rx"), ["created", "tx", "dropped", "delivered"].map(number))
     }
 
     fn get(&self, path: &str) -> Value {
@@ -115,9 +124,11 @@ fn config(sysctl: &[(&str, i64)]) -> String {
         let addresses =
             port.addresses().iter().map(|([a, b, c, d], len)| format!("\"{a}.{b}.{c}.{d}/{len}\""));
         let addresses = addresses.collect::<Vec<_>>().join(", ");
+        let (tap, mac) = (port.host_iface(), text(port.router_mac()));
         config += &format!(
-            "\n[interface.{iface}]\ndevice = \"vdev:net_af_packet,iface={iface}\"\nmtu = {mtu}\n\
-             addresses = [{addresses}]\n"
+            "\n[interface.{iface}]\ndevice = \"vdev:net_tap{},iface={tap}\"\nmac = \"{mac}\"\nmtu = {mtu}\n\
+             addresses = [{addresses}]\n",
+            port.index()
         );
     }
     config += "\n[sysctl]\n";

@@ -1,4 +1,4 @@
-//! The reference: a router of the kernel's own, and the wires both routers have.
+//! The reference: a router of the kernel's own, and the ends of the wires both routers have.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,43 +18,22 @@ const DEFAULTS: [(&str, i64); 6] = [
     ("log_martians", 0),
 ];
 
-/// A router's namespace, the hosts' namespace, and the hosts' ends of three cables between them.
-#[derive(Debug)]
-pub struct Wires {
-    /// Where the router is.
-    pub router: Netns,
-    /// Kept for as long as its sockets are needed.
-    _hosts: Netns,
-    sockets: [RawSocket; 3],
-}
-
-impl Wires {
-    /// Lays the cables.
-    pub fn new(label: &str) -> Wires {
-        let (router, hosts) = (Netns::new(label), Netns::new(&format!("{label}h")));
-        let sockets = Port::ALL.map(|port| {
-            let (near, far) = (port.router_iface(), port.host_iface());
-            veth((&router, near), (&hosts, far));
-            router.run(&format!("ip link set {near} address {} mtu {}", text(port.router_mac()), port.mtu()));
-            hosts.run(&format!("ip link set {far} address {}", text(port.host_mac())));
-            // The hosts' kernel has no part in this.
-            hosts.hide_from_kernel(far);
-            RawSocket::open(&hosts, far)
-        });
-        Wires { router, _hosts: hosts, sockets }
-    }
-
-    /// The host's end at a port.
-    pub fn socket(&self, port: Port) -> &RawSocket {
-        &self.sockets[port.index()]
-    }
+/// Opens the hosts' ends of the cables. The kernel of their namespace has no part in what comes out of them.
+pub fn open_ends(hosts: &Netns) -> [RawSocket; 3] {
+    Port::ALL.map(|port| {
+        hosts.hide_from_kernel(port.host_iface());
+        RawSocket::open(hosts, port.host_iface())
+    })
 }
 
 /// The kernel as a router.
 #[derive(Debug)]
 pub struct Kernel {
-    /// Its cables.
-    pub wires: Wires,
+    /// The hosts' ends of its cables.
+    pub ends: [RawSocket; 3],
+    router: Netns,
+    /// Kept for as long as the ends are needed.
+    _hosts: Netns,
     mibs: [File; 2],
     saved: Vec<(String, String)>,
 }
@@ -62,11 +41,13 @@ pub struct Kernel {
 impl Kernel {
     /// Sets one up.
     pub fn new() -> Kernel {
-        let wires = Wires::new("k");
-        let netns = &wires.router;
+        let (router, hosts) = (Netns::new("k"), Netns::new("kh"));
+        let netns = &router;
         netns.run("sysctl -qw net.ipv4.ip_forward=1");
         for port in Port::ALL {
             let iface = port.router_iface();
+            veth((netns, iface), (&hosts, port.host_iface()));
+            netns.run(&format!("ip link set {iface} address {} mtu {}", text(port.router_mac()), port.mtu()));
             for (name, value) in DEFAULTS {
                 netns.run(&format!("sysctl -qw net.ipv4.conf.all.{name}={value}"));
                 netns.run(&format!("sysctl -qw net.ipv4.conf.{iface}.{name}={value}"));
@@ -83,21 +64,21 @@ impl Kernel {
             File::open(format!("/proc/thread-self/net/{name}")).unwrap_or_else(|why| panic!("{name}: {why}"))
         };
         let mibs = netns.enter(|| [open("snmp"), open("netstat")]);
-        let kernel = Kernel { wires, mibs, saved: Vec::new() };
+        let kernel = Kernel { ends: open_ends(&hosts), router, _hosts: hosts, mibs, saved: Vec::new() };
         IP_COMMANDS.iter().for_each(|command| kernel.ip(command));
         kernel
     }
 
     /// `ip` of the router.
     pub fn ip(&self, words: &str) {
-        self.wires.router.run(&format!("ip {words}"));
+        self.router.run(&format!("ip {words}"));
     }
 
     /// Changes settings below `net.ipv4`, back to what they were first.
     pub fn set(&mut self, sysctl: &[(&str, i64)]) {
         let back = std::mem::take(&mut self.saved);
         let path = |name: &str| format!("/proc/sys/net/ipv4/{}", name.replace('.', "/"));
-        self.saved = self.wires.router.enter(|| {
+        self.saved = self.router.enter(|| {
             for (path, value) in back.iter().rev() {
                 fs::write(path, value).unwrap_or_else(|why| panic!("{path}: {why}"));
             }

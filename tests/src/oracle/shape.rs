@@ -123,6 +123,7 @@ pub fn answers(port: Port, target: Addr) -> Option<Mac> {
         let mask = !0u32 << (32 - len);
         (u32::from_be_bytes(*own) ^ u32::from_be_bytes(target)) & mask == 0
     };
-    let there = port.addresses().iter().any(on_link) && !is_routers(target) && target[3] < SILENT;
-    there.then(|| port.host_mac())
+    // Whichever port it is asked for at: a route may say that a host is somewhere else.
+    let known = Port::ALL.iter().any(|port| port.addresses().iter().any(on_link));
+    (known && !is_routers(target) && target[3] < SILENT).then(|| port.host_mac())
 }

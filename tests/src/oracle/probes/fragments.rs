@@ -48,14 +48,33 @@ const CUTS: [(&str, Pieces); 24] = [
     ("padded", |p| p.fragments(&[40, 88]).into_iter().map(|p| p.padding(7)).collect()),
 ];
 
+/// Those of them after which a queue waits for more.
+const LEAVE_SOMETHING: [&str; 7] = [
+    "around another",
+    "two ends",
+    "beyond the end",
+    "empty middle",
+    "one byte",
+    "odd length",
+    "one alone with more",
+];
+
 /// The two bits of congestion in the first and in the second fragment (RFC 3168 section 5.3).
 const ECN: [(u8, u8); 8] = [(0, 1), (0, 3), (3, 0), (1, 2), (2, 3), (3, 3), (1, 3), (2, 2)];
 
 pub(super) fn scenes() -> Vec<Scene> {
     let mut scene = Scene::new("defaults");
+    let mut hasty = Scene::with("ipfrag_time", &[("ipfrag_time", 1)]);
     for (name, cut) in CUTS {
         let all = move |p: Packet| -> Vec<Step> { cut(&p).into_iter().map(Step::from).collect() };
-        scene.steps(format!("reassembly/{name}"), move |h| all(Packet::echo(h.addr(), R1, 80)));
+        hasty.steps(format!("reassembly/{name}"), move |h| {
+            let mut steps = all(Packet::echo(h.addr(), R1, 80));
+            // What is left incomplete must be gone before the next probe.
+            if LEAVE_SOMETHING.contains(&name) {
+                steps.push(Step::wait(1200));
+            }
+            steps
+        });
         scene.steps(format!("fragments/{name}, in transit"), move |h| all(Packet::echo(h.addr(), HOST2, 80)));
     }
     for (first, second) in ECN {
@@ -81,20 +100,17 @@ pub(super) fn scenes() -> Vec<Scene> {
         let pieces = a.fragments(&[40, 88]).into_iter().zip(b.fragments(&[40, 88]));
         pieces.flat_map(|(a, b)| [a.into(), b.into()]).collect()
     });
-    scene.steps("reassembly/other protocol, same id", |h| {
+    hasty.steps("reassembly/other protocol, same id", |h| {
         let (a, b) = (Packet::echo(h.addr(), R1, 80), Packet::udp(h.addr(), R1, 80));
-        vec![
-            a.fragment(0, 40, true).into(),
-            b.fragment(40, 88, false).into(),
-            a.fragment(40, 88, false).into(),
-        ]
+        let pieces = [a.fragment(0, 40, true), b.fragment(40, 88, false), a.fragment(40, 88, false)];
+        pieces.into_iter().map(Step::from).chain([Step::wait(1200)]).collect()
     });
     for (name, offset) in
         [("ends at 65535", 0x1ffb), ("ends beyond 65535", 0x1fff), ("starts at 65528", 0x1fff)]
     {
         let len = if name.starts_with("starts") { 7 } else { 40 };
         let piece = move |h: Host, dst| Packet::new(h.addr(), dst, 17, vec![5; len]).frag_off(offset);
-        scene.packet(format!("reassembly/{name}"), move |h| piece(h, R1));
+        hasty.steps(format!("reassembly/{name}"), move |h| vec![piece(h, R1).into(), Step::wait(1200)]);
         scene.packet(format!("fragments/{name}, in transit"), move |h| piece(h, HOST2));
     }
     for (name, frag_off) in [("first", 0x2000), ("middle", 0x2064), ("last", 0x0064), ("middle, DF", 0x6064)]
@@ -106,7 +122,6 @@ pub(super) fn scenes() -> Vec<Scene> {
         scene.packet(format!("fragments/{name}, redirected"), move |h| piece(h, [192, 88, 0, 7], 64));
     }
 
-    let mut hasty = Scene::with("ipfrag_time", &[("ipfrag_time", 1)]);
     for (name, from, to, more) in [("without the first", 40, 88, false), ("without the last", 0, 40, true)] {
         hasty.steps(format!("reassembly/timeout {name}"), move |h| {
             vec![Packet::echo(h.addr(), R1, 80).fragment(from, to, more).into(), Step::wait(1300)]

@@ -30,9 +30,13 @@ pub(super) fn scenes() -> Vec<Scene> {
         });
     }
     scene.steps("limit/ttl, then no route", |h| {
-        [burst(h, KINDS[0].1, 4), burst(h, KINDS[1].1, 4), burst(h, KINDS[0].1, 4)].concat()
+        // Not in one burst: errors of different stages overtake each other there.
+        let parts = [burst(h, KINDS[0].1, 4), burst(h, KINDS[1].1, 4), burst(h, KINDS[0].1, 4)];
+        parts.join(&Step::wait(1))
     });
-    scene.steps("limit/no route, then ttl", |h| [burst(h, KINDS[1].1, 8), burst(h, KINDS[0].1, 8)].concat());
+    scene.steps("limit/no route, then ttl", |h| {
+        [burst(h, KINDS[1].1, 8), burst(h, KINDS[0].1, 8)].join(&Step::wait(1))
+    });
     scene.steps("limit/resets are not limited", |h| {
         (0..20).map(|_| Packet::tcp(h.addr(), R1, 2, 0).into()).collect()
     });
