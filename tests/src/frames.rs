@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind, recv, sendmsg,
-    socket,
+    setsockopt, socket, sockopt::RcvBufForce,
 };
 
 use crate::netns::Netns;
@@ -15,6 +15,8 @@ use crate::netns::Netns;
 /// An Ethernet frame without FCS.
 pub type Frame = Vec<u8>;
 
+/// Bytes of buffers that frames may wait in.
+const RECEIVE_BUFFER: usize = 16 << 20;
 /// No frame is longer.
 const MAX_FRAME: usize = 65536;
 
@@ -77,7 +79,7 @@ pub fn udp_frame(dst_mac: [u8; 6], src_mac: [u8; 6], src: [u8; 4], dst: [u8; 4],
 }
 
 /// Puts the right checksum into the IPv4 header of an untagged frame, as far as there is one.
-fn seal(frame: &mut [u8]) {
+pub(crate) fn seal(frame: &mut [u8]) {
     let header_len = frame.get(14).map_or(0, |byte| (byte & 15) as usize * 4);
     if header_len < 20 || frame.len() < 14 + header_len {
         return;
@@ -224,6 +226,9 @@ impl RawSocket {
             let fd = fd.unwrap_or_else(|why| panic!("packet socket: {why}"));
             let address = link_address(iface).unwrap_or_else(|| panic!("no interface {iface}"));
             bind(fd.as_raw_fd(), &address).unwrap_or_else(|why| panic!("bind to {iface}: {why}"));
+            // Room for what arrives while the test is busy sending.
+            setsockopt(&fd, RcvBufForce, &RECEIVE_BUFFER)
+                .unwrap_or_else(|why| panic!("receive buffer: {why}"));
             RawSocket(fd)
         })
     }
