@@ -10,8 +10,7 @@ fuzz_target!(|data: &[u8]| {
     check(data);
     let Some((&kind, body)) = data.split_first() else { return };
     let length = (HEADER_LEN + body.len()) as u32;
-    let header =
-        [&MAGIC.to_le_bytes()[..], &[VERSION, kind % 16], &[0, 0], &length.to_le_bytes()].concat();
+    let header = [&MAGIC.to_le_bytes()[..], &[VERSION, kind % 16], &[0, 0], &length.to_le_bytes()].concat();
     check(&[&header, body].concat());
 });
 
