@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use skiff_dataplane::core::counters::Mib;
 use skiff_dataplane::core::drop_reason::{DropReason, Node};
@@ -14,6 +15,8 @@ use skiff_dataplane::neigh::cache::Counters;
 use skiff_dataplane::neigh::nud::Nud;
 use skiff_dataplane::neigh::table::NeighTable;
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::netfilter::hooks::{Fate, Hook};
+use skiff_dataplane::netfilter::queue::NfQueue;
 use skiff_pmd::{Link, PortId, PortStats};
 
 use crate::facts::*;
@@ -74,9 +77,26 @@ pub fn busy() -> Arc<Shared> {
     b.rx_queue(0, 1).packets.add(10);
     b.device(IfIndex(2)).rx_packets.add(10);
     b.mib(Mib::IpForwDatagrams).add(9);
+    a.hook(Hook::Forward, Fate::Accepted).add(80);
+    b.hook(Hook::Forward, Fate::Accepted).add(9);
+    shared.listener_cells().hook(Hook::Forward, Fate::Dropped).add(1);
+    shared.set_nf_queues(BTreeMap::from([(7, Arc::new(queue()))]));
     control.created.add(2);
     control.count_drop(Node::NeighResolve, DropReason::NeighFailed, 3, 180);
     shared
+}
+
+/// Queue 7, whose listener has answered for all packets.
+fn queue() -> NfQueue {
+    let queue = NfQueue::new(7);
+    queue.peer.store(4711, Relaxed);
+    queue.copy_mode.store(2, Relaxed);
+    queue.copy_range.store(65535, Relaxed);
+    queue.queued.store(1 << 32 | 30, Relaxed);
+    queue.dropped.store(4, Relaxed);
+    queue.user_dropped.store(5, Relaxed);
+    queue.failed_open.store(6, Relaxed);
+    queue
 }
 
 /// Facts that go with [`busy`].

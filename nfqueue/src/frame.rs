@@ -24,6 +24,9 @@
 //! The listener speaks first, with HELLO. HELLO, WELCOME and an ERROR before WELCOME have version 1 in their headers
 //! for ever; all other frames have the version that WELCOME says.
 
+mod decode;
+mod encode;
+
 use std::fmt;
 
 use crate::wire::{Reader, Writer};
@@ -398,7 +401,7 @@ impl Frame {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         Writer(&mut out).u32(MAGIC).u8(VERSION).u8(self.kind()).u16(0).u32(0);
-        encode_body(self, &mut Writer(&mut out));
+        encode::body(self, &mut Writer(&mut out));
         out.truncate(MAX_FRAME);
         let length = out.len() as u32;
         if let Some(field) = out.get_mut(8..HEADER_LEN) {
@@ -426,264 +429,17 @@ impl Frame {
         if version != VERSION {
             return Err(FrameError::Version(version));
         }
-        zero("header reserved", reserved)?;
+        decode::zero("header reserved", reserved)?;
         if said as usize != message.len() {
             return Err(FrameError::Length { said, came: message.len() });
         }
-        decode_body(kind, r)
+        decode::body(kind, r)
     }
 }
 
 /// The type a message says it has, for answers to frames that cannot be read.
 pub fn kind_of(message: &[u8]) -> u8 {
     message.get(5).copied().unwrap_or(0)
-}
-
-fn encode_body(frame: &Frame, w: &mut Writer<'_>) {
-    match frame {
-        Frame::Hello(lowest, highest) => {
-            w.u8(*lowest).u8(*highest).u16(0);
-        }
-        Frame::Welcome(version, longest) => {
-            w.u8(*version).bytes(&[0; 3]).u32(*longest);
-        }
-        Frame::Bind(bind) | Frame::Config(bind) => encode_bind(bind, w),
-        Frame::Unbind(first, last) | Frame::GetStats(first, last) => {
-            w.u16(*first).u16(*last);
-        }
-        Frame::Done(kind) => {
-            w.u8(*kind).bytes(&[0; 3]);
-        }
-        Frame::Error(e) => {
-            w.u32(e.errno).u8(e.answers).u8(e.fatal.into()).u16(e.queue).u32(e.id).bytes(e.text.as_bytes());
-        }
-        Frame::Packet(packet) => encode_packet(packet, w),
-        Frame::Verdict(v) => {
-            let payload = if v.payload.is_some() { HAS_PAYLOAD } else { 0 };
-            encode_verdict((v.queue, v.id, v.action, v.mark), payload, w);
-            w.bytes(v.payload.as_deref().unwrap_or_default());
-        }
-        Frame::Batch(b) => encode_verdict((b.queue, b.id, b.action, b.mark), 0, w),
-        Frame::Stats(all) => all.iter().take(MAX_STATS).for_each(|stats| encode_stats(stats, w)),
-    }
-}
-
-fn encode_bind(bind: &Bind, w: &mut Writer<'_>) {
-    let s = &bind.settings;
-    let flags = if s.fail_open { FAIL_OPEN } else { 0 } | if s.names { NAMES } else { 0 };
-    w.u16(bind.first).u16(bind.last).u8(s.copy_mode as u8).u8(flags).u16(0).u32(s.copy_range).u32(s.maxlen);
-}
-
-fn encode_packet(p: &Packet, w: &mut Writer<'_>) {
-    let flags = if p.mac.is_some() { HAS_MAC } else { 0 };
-    w.u16(p.queue).u8(p.hook).u8(flags).u32(p.id).u16(p.hw_protocol).bytes(&p.mac.unwrap_or_default());
-    w.u16(p.iif).u16(p.oif).u32(p.mark).u32(p.priority).u32(p.length).u64(p.timestamp);
-    let (iif, oif) = (cut(&p.iif_name), cut(&p.oif_name));
-    w.u8(iif.len() as u8).u8(oif.len() as u8).u16(0).bytes(iif).bytes(oif).bytes(&p.payload);
-}
-
-fn cut(name: &str) -> &[u8] {
-    let mut end = name.len().min(MAX_NAME);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    &name.as_bytes()[..end]
-}
-
-fn encode_verdict(verdict: (u16, u32, Action, Option<u32>), flags: u8, w: &mut Writer<'_>) {
-    let (queue, id, action, mark) = verdict;
-    let (number, to) = action.number();
-    let flags = flags | if mark.is_some() { HAS_MARK } else { 0 };
-    w.u16(queue).u8(number).u8(flags).u32(id).u32(mark.unwrap_or(0)).u16(to).u16(0);
-}
-
-fn encode_stats(s: &QueueStats, w: &mut Writer<'_>) {
-    let flags = if s.fail_open { FAIL_OPEN } else { 0 };
-    w.u16(s.queue).u8(s.copy_mode as u8).u8(flags).u32(s.peer).u32(s.waiting).u32(s.copy_range);
-    w.u32(s.maxlen).u32(s.id_sequence).u64(s.dropped).u64(s.user_dropped);
-}
-
-fn decode_body(kind: u8, mut r: Reader<'_>) -> Result<Frame, FrameError> {
-    let (name, frame) = match kind {
-        kind::HELLO => ("HELLO", decode_hello(&mut r)),
-        kind::WELCOME => ("WELCOME", decode_welcome(&mut r)),
-        kind::BIND => ("BIND", decode_bind(&mut r).map(|b| b.map(Frame::Bind))),
-        kind::CONFIG => ("CONFIG", decode_bind(&mut r).map(|b| b.map(Frame::Config))),
-        kind::UNBIND => ("UNBIND", decode_range(&mut r).map(|q| q.map(|(a, b)| Frame::Unbind(a, b)))),
-        kind::DONE => ("DONE", decode_done(&mut r)),
-        kind::ERROR => ("ERROR", decode_error(&mut r)),
-        kind::PACKET => ("PACKET", decode_packet(&mut r)),
-        kind::VERDICT => ("VERDICT", decode_verdict(&mut r)),
-        kind::BATCH => ("BATCH", decode_batch(&mut r)),
-        kind::GET_STATS => ("GET_STATS", decode_range(&mut r).map(|q| q.map(|(a, b)| Frame::GetStats(a, b)))),
-        kind::STATS => ("STATS", decode_all_stats(&mut r)),
-        other => return Err(FrameError::Type(other)),
-    };
-    let frame = frame.ok_or(FrameError::Short(name))??;
-    if r.rest().is_empty() { Ok(frame) } else { Err(FrameError::Trailing(name)) }
-}
-
-/// `None` for a body that is too short, `Some(Err)` for one that is wrong.
-type Read<T> = Option<Result<T, FrameError>>;
-
-/// Lets `?` be used where a value may be wrong.
-macro_rules! sound {
-    ($check:expr) => {
-        match $check {
-            Ok(value) => value,
-            Err(error) => return Some(Err(error)),
-        }
-    };
-}
-
-fn zero(field: &'static str, value: impl Into<u64>) -> Result<(), FrameError> {
-    known_bits(field, value, 0)
-}
-
-fn known_bits(field: &'static str, value: impl Into<u64>, known: u64) -> Result<(), FrameError> {
-    let value = value.into();
-    if value & !known == 0 { Ok(()) } else { Err(FrameError::Value { field, value }) }
-}
-
-fn text(field: &'static str, bytes: &[u8]) -> Result<String, FrameError> {
-    String::from_utf8(bytes.to_vec()).map_err(|_| FrameError::Text(field))
-}
-
-fn decode_hello(r: &mut Reader<'_>) -> Read<Frame> {
-    let (lowest, highest, reserved) = (r.u8()?, r.u8()?, r.u16()?);
-    sound!(zero("HELLO reserved", reserved));
-    Some(Ok(Frame::Hello(lowest, highest)))
-}
-
-fn decode_welcome(r: &mut Reader<'_>) -> Read<Frame> {
-    let (version, a, b, longest) = (r.u8()?, r.u8()?, r.u16()?, r.u32()?);
-    sound!(zero("WELCOME reserved", u16::from(a) | b));
-    Some(Ok(Frame::Welcome(version, longest)))
-}
-
-fn decode_range(r: &mut Reader<'_>) -> Read<(u16, u16)> {
-    let (first, last) = (r.u16()?, r.u16()?);
-    if last < first {
-        return Some(Err(FrameError::Value { field: "last queue, below the first,", value: last.into() }));
-    }
-    Some(Ok((first, last)))
-}
-
-fn copy_mode(value: u8) -> Result<CopyMode, FrameError> {
-    match value {
-        0 => Ok(CopyMode::None),
-        1 => Ok(CopyMode::Meta),
-        2 => Ok(CopyMode::Packet),
-        _ => Err(FrameError::Value { field: "copy mode", value: value.into() }),
-    }
-}
-
-fn decode_bind(r: &mut Reader<'_>) -> Read<Bind> {
-    let (first, last) = sound!(decode_range(r)?);
-    let (mode, flags, reserved) = (r.u8()?, r.u8()?, r.u16()?);
-    let (copy_range, maxlen) = (r.u32()?, r.u32()?);
-    let copy_mode = sound!(copy_mode(mode));
-    sound!(known_bits("BIND flags", flags, (FAIL_OPEN | NAMES).into()));
-    sound!(zero("BIND reserved", reserved));
-    let (fail_open, names) = (flags & FAIL_OPEN != 0, flags & NAMES != 0);
-    let settings = Settings { copy_mode, copy_range, maxlen, fail_open, names };
-    Some(Ok(Bind { first, last, settings }))
-}
-
-fn decode_done(r: &mut Reader<'_>) -> Read<Frame> {
-    let (kind, a, b) = (r.u8()?, r.u8()?, r.u16()?);
-    sound!(zero("DONE reserved", u16::from(a) | b));
-    Some(Ok(Frame::Done(kind)))
-}
-
-fn decode_error(r: &mut Reader<'_>) -> Read<Frame> {
-    let (errno, answers, fatal, queue, id) = (r.u32()?, r.u8()?, r.u8()?, r.u16()?, r.u32()?);
-    sound!(known_bits("ERROR fatal", fatal, 1));
-    let text = sound!(text("ERROR text", r.rest()));
-    Some(Ok(Frame::Error(Refusal { errno, answers, fatal: fatal == 1, queue, id, text })))
-}
-
-fn decode_packet(r: &mut Reader<'_>) -> Read<Frame> {
-    let (queue, hook, flags, id, hw_protocol) = (r.u16()?, r.u8()?, r.u8()?, r.u32()?, r.u16()?);
-    let (mac, iif, oif, mark, priority) = (r.mac()?, r.u16()?, r.u16()?, r.u32()?, r.u32()?);
-    let (length, timestamp) = (r.u32()?, r.u64()?);
-    let (iif_len, oif_len, reserved) = (r.u8()?, r.u8()?, r.u16()?);
-    sound!(known_bits("PACKET flags", flags, HAS_MAC.into()));
-    sound!(zero("PACKET reserved", reserved));
-    let iif_name = sound!(text("PACKET iif name", r.bytes(iif_len.into())?));
-    let oif_name = sound!(text("PACKET oif name", r.bytes(oif_len.into())?));
-    let mac = (flags & HAS_MAC != 0).then_some(mac);
-    let payload = r.rest().to_vec();
-    Some(Ok(Frame::Packet(Packet {
-        queue,
-        id,
-        hook,
-        hw_protocol,
-        mac,
-        iif,
-        oif,
-        mark,
-        priority,
-        length,
-        timestamp,
-        iif_name,
-        oif_name,
-        payload,
-    })))
-}
-
-fn decode_verdict(r: &mut Reader<'_>) -> Read<Frame> {
-    let (batch, flags) = sound!(decode_verdict_head(r)?);
-    sound!(known_bits("VERDICT flags", flags, (HAS_MARK | HAS_PAYLOAD).into()));
-    let Batch { queue, id, action, mark } = batch;
-    let payload = (flags & HAS_PAYLOAD != 0).then(|| r.rest().to_vec());
-    Some(Ok(Frame::Verdict(Verdict { queue, id, action, mark, payload })))
-}
-
-fn decode_batch(r: &mut Reader<'_>) -> Read<Frame> {
-    let (batch, flags) = sound!(decode_verdict_head(r)?);
-    sound!(known_bits("BATCH flags", flags, HAS_MARK.into()));
-    Some(Ok(Frame::Batch(batch)))
-}
-
-fn decode_verdict_head(r: &mut Reader<'_>) -> Read<(Batch, u8)> {
-    let (queue, number, flags, id) = (r.u16()?, r.u8()?, r.u8()?, r.u32()?);
-    let (mark, to, reserved) = (r.u32()?, r.u16()?, r.u16()?);
-    sound!(zero("VERDICT reserved", reserved));
-    let Some(action) = Action::from_number(number, to) else {
-        return Some(Err(FrameError::Value { field: "verdict", value: number.into() }));
-    };
-    let mark = (flags & HAS_MARK != 0).then_some(mark);
-    Some(Ok((Batch { queue, id, action, mark }, flags)))
-}
-
-fn decode_all_stats(r: &mut Reader<'_>) -> Read<Frame> {
-    let mut all = Vec::with_capacity((r.0.len() / STATS_LEN).min(MAX_STATS));
-    while !r.0.is_empty() {
-        all.push(sound!(decode_stats(r)?));
-    }
-    Some(Ok(Frame::Stats(all)))
-}
-
-fn decode_stats(r: &mut Reader<'_>) -> Read<QueueStats> {
-    let (queue, mode, flags, peer, waiting) = (r.u16()?, r.u8()?, r.u8()?, r.u32()?, r.u32()?);
-    let (copy_range, maxlen, id_sequence) = (r.u32()?, r.u32()?, r.u32()?);
-    let (dropped, user_dropped) = (r.u64()?, r.u64()?);
-    let copy_mode = sound!(copy_mode(mode));
-    sound!(known_bits("STATS flags", flags, FAIL_OPEN.into()));
-    let fail_open = flags & FAIL_OPEN != 0;
-    Some(Ok(QueueStats {
-        queue,
-        copy_mode,
-        fail_open,
-        peer,
-        waiting,
-        copy_range,
-        maxlen,
-        id_sequence,
-        dropped,
-        user_dropped,
-    }))
 }
 
 #[cfg(test)]

@@ -122,6 +122,14 @@ skiff_frag_mem_bytes{family="ipv4"} 0
 skiff_frag_hold_packets{family="ipv4"} 0
 skiff_ip_reasm_reqds_total 0
 skiff_ip_reasm_overlaps_total 0
+skiff_hook_packets_total{hook="FORWARD",fate="accept"} 89
+skiff_hook_packets_total{hook="FORWARD",fate="drop"} 1
+skiff_hook_packets_total{hook="L2_DEQUEUE",fate="stolen"} 0
+skiff_nfqueue_queued_total{queue="7"} 4294967326
+skiff_nfqueue_dropped_total{queue="7"} 4
+skiff_nfqueue_user_dropped_total{queue="7"} 5
+skiff_nfqueue_failopen_total{queue="7"} 6
+skiff_nfqueue_waiting{queue="7"} 0
 skiff_control_queue_length{queue="to_control"} 0
 skiff_control_queue_limit{queue="to_control"} 4096
 skiff_control_queue_failures_total{queue="to_control"} 0"#;
@@ -165,6 +173,16 @@ fn a_packet_that_vanishes_shows_as_imbalance() {
     shared.cells(1).tx.add(5);
     let page = page_of(shared, testing::facts(), MAX_SERIES_PER_FAMILY);
     assert_eq!(sum(&page, "skiff_accounting_imbalance_packets"), -1.0);
+}
+
+#[test]
+fn packets_that_wait_for_a_listener_are_no_imbalance() {
+    let shared = testing::busy();
+    shared.cells(1).rx.add(4);
+    shared.nf_queue(7).unwrap().waiting.store(4, std::sync::atomic::Ordering::Relaxed);
+    let page = page_of(shared, testing::facts(), MAX_SERIES_PER_FAMILY);
+    assert_eq!(sum(&page, "skiff_accounting_imbalance_packets"), 0.0);
+    assert_eq!(sum(&page, "skiff_nfqueue_waiting"), 4.0);
 }
 
 #[test]

@@ -1,6 +1,12 @@
-use serde_json::Value;
+use std::sync::Arc;
 
-use super::*;
+use serde_json::Value;
+use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
+use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::netfilter::hooks::{Hook, HookCx, HookEntry, HookFn, Hooks, Verdicts};
+use skiff_dataplane::skb::SkbList;
+
+use super::{drops, lcores, mem, nfqueue};
 use crate::testing;
 
 fn parse(text: &str) -> Value {
@@ -106,4 +112,62 @@ fn nstat_with_zeros_has_every_counter_in_the_kernels_order() {
         "IpExtInNoRoutes",
     ];
     assert!(order.windows(2).all(|pair| at(pair[0]) < at(pair[1])), "{names:?}");
+}
+
+#[derive(Debug)]
+struct Nothing(&'static str);
+
+impl HookFn for Nothing {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn run(&self, _: &mut HookCx<'_, '_>, _: &mut SkbList, _: &mut Verdicts) {}
+}
+
+#[test]
+fn hooks_show_their_functions_in_order_and_what_became_of_packets() {
+    let shared = testing::busy();
+    let devices: Vec<_> = shared.snapshot().devices().cloned().collect();
+    let mut hooks = Hooks::default();
+    let mut register = |hook, priority, dev, name| {
+        hooks.register(hook, HookEntry { priority, dev, function: Arc::new(Nothing(name)) });
+    };
+    register(Hook::Forward, 0, None, "filter");
+    register(Hook::Forward, -150, None, "mangle");
+    register(Hook::L2Input, 0, Some(IfIndex(3)), "meter");
+    drop(shared.publish(Snapshot::new(8, devices, Sysctl::default(), false).with_hooks(hooks)));
+    let expected = "\
+HOOK          ACCEPT  DROP  STOLEN  QUEUE  REPEAT
+PRE_ROUTING        0     0       0      0       0
+LOCAL_IN           0     0       0      0       0
+FORWARD           89     1       0      0       0
+LOCAL_OUT          0     0       0      0       0
+POST_ROUTING       0     0       0      0       0
+L2_INPUT           0     0       0      0       0
+L2_ENQUEUE         0     0       0      0       0
+L2_DEQUEUE         0     0       0      0       0
+
+HOOK      DEVICE  FUNCTION  PRIORITY
+FORWARD   *       mangle        -150
+FORWARD   *       filter           0
+L2_INPUT  wan0    meter            0
+";
+    assert_eq!(super::hooks(&shared, false), expected);
+    let json = parse(&super::hooks(&shared, true));
+    assert_eq!((&json[2]["hook"], &json[2]["packets"]["accept"]), (&"FORWARD".into(), &89.into()));
+    assert_eq!(
+        (&json[5]["functions"][0]["dev"], &json[2]["functions"][0]["dev"]),
+        (&"wan0".into(), &Value::Null)
+    );
+}
+
+#[test]
+fn nfqueue_shows_the_kernels_lines() {
+    let shared = testing::busy();
+    assert_eq!(nfqueue(&shared, false), "    7   4711     0 2 65535     4     5       30  1\n");
+    let json = parse(&nfqueue(&shared, true));
+    assert_eq!((&json[0]["queue_number"], &json[0]["id_sequence"]), (&7.into(), &30.into()));
+    assert_eq!(nfqueue(&testing::idle(1, &[]), false), "");
+    assert_eq!(nfqueue(&testing::idle(1, &[]), true), "[]\n");
 }
