@@ -6,7 +6,7 @@ use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::hooks::{Hook, HookCx, HookEntry, HookFn, Hooks, Verdicts};
 use skiff_dataplane::skb::SkbList;
 
-use super::{drops, lcores, mem, nfqueue};
+use super::{drops, lcores, mem, nfqueue, nstat};
 use crate::testing;
 
 fn parse(text: &str) -> Value {
