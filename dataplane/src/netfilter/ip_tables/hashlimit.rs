@@ -12,6 +12,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::limit::passed;
 use super::matches::{Held, HotDrop, ports};
 use super::rule::{HashlimitMatch, HashlimitRate, hashlimit_mode};
 use super::view::PacketView;
@@ -204,9 +205,10 @@ impl Hashlimit {
         let cost = (((len >> 4) + 1) * self.cost).min(BYTE_CREDITS);
         loop {
             let old = bucket.state.load(Ordering::Relaxed);
-            let passed = (now.wrapping_sub((old >> 32) as u32) as i32).max(0);
-            let then = ((old >> 32) as u32).wrapping_add(passed as u32);
-            let mut have = (u64::from(old as u32) + passed as u64 * BYTE_CREDITS_PER_MILLI).min(BYTE_CREDITS);
+            let passed = passed(now, (old >> 32) as u32);
+            let then = ((old >> 32) as u32).wrapping_add(passed);
+            let more = u64::from(passed) * BYTE_CREDITS_PER_MILLI;
+            let mut have = (u64::from(old as u32) + more).min(BYTE_CREDITS);
             if have < cost
                 && bucket
                     .refills
@@ -254,7 +256,8 @@ fn expire(m: &HashlimitMatch) -> u32 {
             60_000_001..=3_600_000_000 => 3_600_000,
             _ => 86_400_000,
         },
-        (millis, _) => millis,
+        // Times are compared modulo 2^32: half of that, 24 days, is the most.
+        (millis, _) => millis.min(i32::MAX as u32),
     }
 }
 
