@@ -1,6 +1,6 @@
 //! Puts probes through both routers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub struct Driver {
     seen: Seen,
     /// Drops of the last probe that skiff has a word for and the kernel has none.
     better_words: i64,
+    /// Counters of the kernel that rose and that skiff does not have.
+    missing: BTreeSet<String>,
 }
 
 /// What has come out since the probe began.
@@ -59,7 +61,15 @@ impl Driver {
     pub fn new() -> Driver {
         let kernel = Kernel::new();
         let skiff = Dut::new();
-        Driver { kernel, skiff, trace: DropTrace::start(), hosts: 0, seen: Seen::default(), better_words: 0 }
+        Driver {
+            kernel,
+            skiff,
+            trace: DropTrace::start(),
+            hosts: 0,
+            seen: Seen::default(),
+            better_words: 0,
+            missing: BTreeSet::new(),
+        }
     }
 
     /// Runs every probe whose name matches `wanted` and judges it by `rules`.
@@ -80,6 +90,7 @@ impl Driver {
                 let _ = self.skiff.ip(command);
             }
         }
+        report.missing = std::mem::take(&mut self.missing);
         report
     }
 
@@ -223,6 +234,8 @@ impl Driver {
         let mut kernel_counters = rise(&kernel, &before.kernel);
         // A type of message has a row from its first one on.
         let has = |name: &String| skiff.mibs.contains_key(name) || name.starts_with("IcmpMsgOutType");
+        let missing = kernel_counters.iter().filter(|(name, n)| **n != 0 && !has(name));
+        self.missing.extend(missing.map(|(name, _)| name.clone()));
         kernel_counters.retain(|name, _| has(name));
         let kernel = Outcome {
             frames: self.seen.kernel.clone(),
@@ -266,6 +279,8 @@ pub struct Report {
     pub unexpected: Vec<String>,
     /// Drops that skiff has a word for and the kernel has none.
     pub better_words: i64,
+    /// Counters of the kernel that rose and that skiff does not have.
+    pub missing: BTreeSet<String>,
     /// Probes that were put twice.
     pub repeated: usize,
     /// Probes in all.
@@ -303,7 +318,7 @@ impl Report {
 
     /// The numbers, and the rules that were needed with why.
     pub fn summary(&self, rules: &[Rule]) -> String {
-        let known: std::collections::BTreeSet<_> = self.known.values().flatten().collect();
+        let known: BTreeSet<_> = self.known.values().flatten().collect();
         let mut text = format!(
             "{} probes: {} identical, {} deviate as known, {} unexpectedly; {} put twice{}\n",
             self.probes,
@@ -314,6 +329,10 @@ impl Report {
             if self.traced { "" } else { " (no tracefs: drop reasons not compared)" },
         );
         let _ = writeln!(text, "  {} drops have a word here that are not_specified there", self.better_words);
+        if !self.missing.is_empty() {
+            let names: Vec<_> = self.missing.iter().map(String::as_str).collect();
+            let _ = writeln!(text, "  counted by the kernel alone: {}", names.join(", "));
+        }
         for (rule, names) in &self.known {
             let _ = writeln!(text, "  {:3} x {}: {}", names.len(), rules[*rule].probe, rules[*rule].why);
         }

@@ -158,11 +158,13 @@ fn requests(scene: &mut Scene, family: &str) {
     });
 }
 
+type Message = fn(Host) -> Arp;
+
 /// What the router believes is seen in where it sends a reply afterwards, and whether it asks first.
 fn learning(scene: &mut Scene, family: &str) {
     const NEW: Mac = [2, 0xbb, 0, 0, 0, 7];
     let moved = |arp: Arp| Arp { sender: (NEW, arp.sender.1), src: NEW, ..arp }.frame();
-    let messages: [(&str, fn(Host) -> Arp); 7] = [
+    let messages: [(&str, Message); 7] = [
         ("request for us", |h| Arp::request(h.addr(), R1)),
         ("request for another", |h| Arp::request(h.addr(), [10, 1, 99, 9])),
         ("reply to us", |h| Arp::reply(h.addr(), R1)),
