@@ -172,7 +172,6 @@ fn icmp_echo(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, icmp_type: u8, code
     }
     reply.fields.total_len = (header_len + len) as u16;
     *skb.fields_mut() = SkbFields {
-        iif: fields.iif,
         network_offset: eth::HEADER_LEN as u8,
         ip_hdr_len: header_len as u8,
         pkt_type: pkt_type::HOST,
