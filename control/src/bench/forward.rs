@@ -15,7 +15,7 @@ use skiff_dataplane::core::qsbr::Qsbr;
 use skiff_dataplane::core::shared::Shared;
 use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
 use skiff_dataplane::core::xmit::{TxPath, TxTable};
-use skiff_dataplane::device::{DeviceConf, DeviceKind, InterfaceAddress, NetDevice};
+use skiff_dataplane::device::{DeviceKind, InterfaceAddress, NetDevice};
 use skiff_dataplane::fib::next_hop::{NextHopSpec, NextHopWriter};
 use skiff_dataplane::fib::{FibWriter, NextHopId};
 use skiff_dataplane::neigh::cache::{GcParams, NeighCache, SetMode};
@@ -324,7 +324,7 @@ fn snapshot(generation: u64, stage_timing: bool) -> Snapshot {
         up: true,
         carrier: true,
         addresses: addr.parse().map(InterfaceAddress::new).into_iter().collect(),
-        conf: DeviceConf::default(),
+        ..NetDevice::absent()
     };
     let devices = [NetDevice::loopback(), device(IN, 0, "10.0.0.1/24"), device(OUT, 1, "10.0.1.1/24")];
     Snapshot::new(generation, devices, Sysctl::default(), stage_timing)
