@@ -44,9 +44,9 @@ fn verifies(skb: &Skb, ip: &Ipv4Header<'_>) -> bool {
             .get(ip.header_len()..)
             .and_then(|p| p.first_chunk::<8>())
             .is_none_or(|h| h[6..8] != [0, 0]),
-        // GRE without, and AH, ESP, SCTP with sums of another kind; UDP-Lite and DCCP with sums over a part.
+        // GRE without, and AH, ESP, SCTP with sums of another kind; UDP-Lite with a sum over a part.
         47 => skb.network().get(ip.header_len()).is_none_or(|flags| flags & 0x80 != 0),
-        51 | 50 | 132 | 136 | 33 => false,
+        51 | 50 | 132 | 136 => false,
         _ => true,
     }
 }
@@ -63,7 +63,8 @@ fn checksum_ok(skb: &Skb, ip: &Ipv4Header<'_>) -> bool {
         skip -= from;
         segment.get(from..).unwrap_or(&[])
     });
-    checksum::fold(u64::from(pseudo) + u64::from(checksum::sum_segments(pieces))) == 0xffff
+    // The kernel sums up the IP header with it, so that nothing but zeros counts as right too.
+    matches!(checksum::fold(u64::from(pseudo) + u64::from(checksum::sum_segments(pieces))), 0 | 0xffff)
 }
 
 /// A reset as RFC 9293 section 3.10.7.1 builds it, except for a reset, and never to a group.
