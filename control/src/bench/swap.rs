@@ -63,8 +63,7 @@ pub struct Row {
 pub fn run(seconds: f64, cpu: Option<u16>) -> Result<Vec<Row>> {
     let destinations = Case::Flows1024.destinations(&Case::Flows1024.routes());
     let pcap = std::env::temp_dir().join(format!("skiff-bench-{}.pcap", std::process::id()));
-    write_pcap(&pcap, PCAP_MAC, &destinations)
-        .with_context(|| format!("cannot write {}", pcap.display()))?;
+    write_pcap(&pcap, PCAP_MAC, &destinations).with_context(|| format!("cannot write {}", pcap.display()))?;
     let started = Machine::start(&pcap, destinations.len());
     let _ = std::fs::remove_file(&pcap);
     let mut machine = started?;
@@ -114,7 +113,7 @@ lcores = "0"
 device = "vdev:net_pcap0,rx_pcap={},infinite_rx=1"
 addresses = ["10.0.0.1/24"]
 [interface.out]
-device = "vdev:net_null0"
+device = "vdev:net_null0,no-rx=1"
 addresses = ["10.0.1.1/24"]
 [[route]]
 to = "0.0.0.0/0"
@@ -141,7 +140,8 @@ dev = "out"
             file_prefix: format!("skiff-bench-{}", std::process::id()),
             extra_args: Vec::new(),
         })?;
-        let wanted = PoolConfig { name: "bench", mbufs: mbufs - 1, cache: 256, data_room: 2048, socket: None };
+        let wanted =
+            PoolConfig { name: "bench", mbufs: mbufs - 1, cache: 256, data_room: 2048, socket: None };
         let pool = Pool::create(&eal, &wanted)?;
         let (opened, mut shares) =
             ports::open_all(&eal, &config, &pool, 1, false).map_err(|fault| refused(vec![fault]))?;
@@ -176,7 +176,10 @@ dev = "out"
                 Ok(())
             })?;
             let seen = (self.netfilter_drops() > before, self.router.shared.ledger().tx > sent);
-            ensure!(seen == (!passes, passes), "mark {set} under a filter for {filter}: (dropped, sent) is {seen:?}");
+            ensure!(
+                seen == (!passes, passes),
+                "mark {set} under a filter for {filter}: (dropped, sent) is {seen:?}"
+            );
         }
         Ok(())
     }
@@ -220,7 +223,8 @@ dev = "out"
         let now = AtomicU8::new(phase::QUIET);
         let (worker, router) = (&mut self.worker, &mut self.router);
         thread::scope(|scope| {
-            let lcore = scope.spawn(|| cpu.map_or(Ok(()), pin_current_thread).map(|()| measure_slices(worker, &now)));
+            let lcore =
+                scope.spawn(|| cpu.map_or(Ok(()), pin_current_thread).map(|()| measure_slices(worker, &now)));
             let done = work(router, &now);
             now.store(phase::STOP, Ordering::Relaxed);
             let samples = lcore.join().map_err(|_| anyhow!("the lcore panicked"))??;
