@@ -27,7 +27,7 @@ fn no_packet_meets_half_of_each_set() {
     let mac = b_mac.map(|byte| format!("{byte:02x}")).join(":");
     let skiff =
         lab.start(&format!("[[neighbour]]\naddress = \"10.0.1.2\"\nmac = \"{mac}\"\ndev = \"wan\"\n"));
-    let dir = TempDir::new("swap");
+    let dir = TempDir::new();
     let files = [1, 2].map(|mark| {
         let path = dir.path().join(format!("{mark}.rules"));
         std::fs::write(&path, set(mark)).expect("our own file");
@@ -82,5 +82,9 @@ fn no_packet_meets_half_of_each_set() {
     eventually("a drop", Duration::from_secs(10), || {
         skiff.metrics().drops().get("netfilter_drop") == Some(&1)
     });
+    let policy = [("table", "filter"), ("chain", "FORWARD"), ("policy", "DROP")];
+    assert_eq!(skiff.metrics().sum("skiff_nf_policy_packets_total", &policy), 1);
+    let marked = [("table", "mangle"), ("chain", "PREROUTING"), ("rule", "1"), ("comment", "")];
+    assert_eq!(skiff.metrics().sum("skiff_nf_rule_packets_total", &marked), 1);
     skiff.stop_cleanly();
 }
