@@ -8,7 +8,7 @@ use skiff_dataplane::netfilter::ip_tables::rule::{
 
 use super::arguments::{policy, rule_number};
 use super::globals::{self, Global};
-use super::matches::{self, MatchExtension};
+use super::matches::MatchExtension;
 use super::options::{Given, Spec};
 use super::request::{Command, Listing, Request};
 use super::targets::{self, TargetExtension};

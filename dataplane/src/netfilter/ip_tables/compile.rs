@@ -3,12 +3,13 @@
 mod calls;
 mod check;
 mod demand;
+mod layout;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use super::classify::{CHUNK, Chunk, Filter};
+use super::classify::Filter;
 use super::hashlimit::Hashlimit;
 use super::limit::Limit;
 use super::matches::Matcher;
@@ -233,6 +234,8 @@ struct TableCompiler<'a, 'b> {
     numbers: HashMap<&'a str, u32>,
     /// The hooks each chain is reached from, a bit for each.
     hooks: Vec<u32>,
+    /// The chains so that callers stand before those they call.
+    order: Vec<u32>,
 }
 
 impl<'a, 'b> TableCompiler<'a, 'b> {
@@ -253,49 +256,40 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
             }
         }
         let hooks = vec![0; table.chains.len()];
-        let mut compiler = TableCompiler { table, shared, compiled, numbers, hooks };
+        let mut compiler = TableCompiler { table, shared, compiled, numbers, hooks, order: Vec::new() };
         compiler.follow_calls()?;
         Ok(compiler)
     }
 
     fn program(mut self, traced: bool) -> Result<Program, CompileError> {
-        let (mut chains, mut rules, mut chunks) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut initial, mut policies) = (Vec::new(), Vec::new());
-        let mut with_ports = false;
+        let (mut chains, mut rules, mut demands, mut initial) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (number, chain) in self.table.chains.iter().enumerate() {
-            let (first_rule, first_chunk) = (rules.len() as u32, chunks.len() as u32);
-            let mut filters = Vec::new();
+            let first = rules.len() as u32;
             for (i, rule) in chain.rules.iter().enumerate() {
-                let (compiled, filter) = self
+                let (compiled, demand) = self
                     .rule(chain, i, rule, self.hooks[number])
                     .map_err(|problem| error(self.table, &chain.name, Some(i), problem))?;
-                with_ports |= compiled.exact == Exact::WithPorts || filter.has_ports();
                 rules.push(compiled);
-                filters.push(filter);
+                demands.push(demand);
                 initial.push(rule.counters);
             }
-            for (i, part) in filters.chunks(CHUNK).enumerate() {
-                let (bits, first) = (Chunk::new(part), first_rule + (i * CHUNK) as u32);
-                if bits.is_linear() {
-                    // Candidates of such a chunk have proved nothing, unless there was nothing to prove.
-                    let these = rules.iter_mut().skip(first as usize).take(part.len());
-                    these.filter(|r| !r.asks_nothing()).for_each(|r| r.exact = Exact::Never);
-                }
-                chunks.push(ChunkAt { bits, first });
-            }
-            policies.push(chain.counters);
             chains.push(super::program::Chain {
                 name: chain.name.as_str().into(),
                 policy: chain.policy,
-                rules: first_rule..rules.len() as u32,
-                chunks: first_chunk..chunks.len() as u32,
+                rules: first..rules.len() as u32,
+                chunks: 0..0,
             });
         }
-        initial.extend(policies);
+        initial.extend(self.table.chains.iter().map(|chain| chain.counters));
+        let with_ports =
+            demands.iter().any(|(filter, exact)| *exact == Exact::WithPorts || filter.has_ports());
+        let (steps, chunks) = layout::steps(&mut chains, &rules, &demands, &self.order, !traced);
         Ok(Program {
             name: self.table.name,
             chains: chains.into(),
             rules: rules.into(),
+            steps: steps.into(),
             chunks: chunks.into(),
             with_ports,
             traced,
@@ -309,13 +303,13 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
         number: usize,
         rule: &rule::Rule,
         hooks: u32,
-    ) -> Result<(super::program::Rule, Filter), Problem> {
+    ) -> Result<(super::program::Rule, (Filter, Exact)), Problem> {
         check_protocol(rule)?;
         check_place(self.table.name, hooks, rule)?;
         let action = self.action(rule)?;
         let iif = rule.ip.iniface.as_ref().map(|i| self.devices(i));
         let oif = rule.ip.outiface.as_ref().map(|i| self.devices(i));
-        let (filter, exact) = filter_of(rule, &iif, &oif);
+        let demand = filter_of(rule, &iif, &oif);
         let mut matches = Vec::new();
         for (i, m) in rule.matches.iter().enumerate() {
             if !matches!(m, Match::Comment(_)) {
@@ -326,7 +320,7 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
         let verdict = matches!(action, Action::Accept | Action::Drop | Action::Return);
         let unconditional = verdict && rule.ip == IpMatch::default() && rule.matches.is_empty();
         let matches = matches.into();
-        Ok((super::program::Rule { exact, action, unconditional, ip, iif, oif, matches }, filter))
+        Ok((super::program::Rule { action, unconditional, ip, iif, oif, matches }, demand))
     }
 
     /// The numbers of the devices an interface match is about, 0 standing for none.
@@ -439,12 +433,5 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
             Target::Trace => Extension::Trace,
         };
         Ok(Action::Extension(Box::new(extension)))
-    }
-}
-
-impl super::program::Rule {
-    /// Matches every packet.
-    fn asks_nothing(&self) -> bool {
-        self.ip == IpMatch::default() && self.iif.is_none() && self.oif.is_none() && self.matches.is_empty()
     }
 }

@@ -46,6 +46,7 @@ impl TableCompiler<'_, '_> {
                 }
             }
         }
+        self.order = order;
         Ok(())
     }
 
