@@ -17,7 +17,10 @@ const DEVICES: [(IfIndex, &str); 4] =
     [(IfIndex(1), "lo"), (IfIndex(2), "r1"), (IfIndex(3), "r2"), (IfIndex(4), "r3")];
 
 fn compiled(ruleset: &Ruleset) -> Result<Compiled, CompileError> {
-    compile(ruleset, &CompileEnv { devices: &DEVICES, lcores: 1, now_millis: 1_000_000, previous: None })
+    compile(
+        ruleset,
+        &CompileEnv { devices: &DEVICES, lcores: 1, now_millis: 1_000_000, previous: None, unchanged: &[] },
+    )
 }
 
 /// Puts a rule set in force.
@@ -445,14 +448,21 @@ fn a_recompiled_rule_set_goes_on_where_it_was() {
     let mut live = set.clone();
     first.read_into(&mut live);
     assert_eq!(live.tables[0].chains[0].rules[0].counters, RuleCounters { packets: 2, bytes: 76 });
-    let env = CompileEnv { devices: &DEVICES, lcores: 1, now_millis: 1_000_000, previous: Some(&first) };
-    let second = compile(&live, &env).unwrap();
-    rig.hooks = Hooks::default();
-    second.hooks().into_iter().for_each(|(hook, entry)| rig.hooks.register(hook, entry));
-    rig.configure(|_, _| {});
+    let mut again = |unchanged| {
+        let previous = Some(&first);
+        let env = CompileEnv { devices: &DEVICES, lcores: 1, now_millis: 1_000_000, previous, unchanged };
+        let compiled = compile(&live, &env).unwrap();
+        rig.hooks = Hooks::default();
+        compiled.hooks().into_iter().for_each(|(hook, entry)| rig.hooks.register(hook, entry));
+        rig.configure(|_, _| {});
+        (rig.send_all(R1, (0..3).map(|_| udp.to_port(R1))).sent(), compiled)
+    };
+    let (sent, second) = again(&[TableName::Filter]);
     // One token is left of three.
-    assert_eq!(rig.send_all(R1, (0..3).map(|_| udp.to_port(R1))).sent(), 1);
+    assert_eq!(sent, 1);
     assert_eq!(packets(&second), [0, 3, 2]);
     second.add_counters(&[RuleCounters::default(), RuleCounters { packets: 10, bytes: 1 }]);
     assert_eq!(second.counters()[1], RuleCounters { packets: 13, bytes: 3 * 38 + 1 });
+    // A table that was changed begins anew.
+    assert_eq!(again(&[]).0, 3);
 }

@@ -400,7 +400,7 @@ fn compiled_tables_decide_and_count_as_rules_read_one_by_one() {
             // Where something traces, every call stays one.
             ruleset.tables.push(tracing());
         }
-        let env = CompileEnv { devices: &DEVICES, lcores: 1, now_millis: 1, previous: None };
+        let env = CompileEnv { devices: &DEVICES, lcores: 1, now_millis: 1, previous: None, unchanged: &[] };
         let compiled = compile(&ruleset, &env).unwrap();
         let hooks = compiled.hooks();
         let (_, entry) = hooks.iter().find(|(hook, _)| *hook == Hook::Forward).unwrap();

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::hooks::Hooks;
-use skiff_dataplane::netfilter::ip_tables::rule::{Match, Rule, RuleCounters, Ruleset, TableName};
+use skiff_dataplane::netfilter::ip_tables::rule::{
+    Chain, Match, Rule, RuleCounters, Ruleset, Table, TableName,
+};
 use skiff_dataplane::netfilter::ip_tables::{CompileEnv, CompileError, Compiled, compile, counters_of};
 use tracing::warn;
 
@@ -172,6 +174,7 @@ impl Router {
             lcores: self.shared.lcores(),
             now_millis: self.clock.now().as_millis(),
             previous: self.rules.compiled.as_deref(),
+            unchanged: &unchanged(&self.rules.model, ruleset),
         };
         compile(ruleset, &env)
     }
@@ -186,6 +189,24 @@ fn difference(now: RuleCounters, then: RuleCounters) -> RuleCounters {
         packets: now.packets.wrapping_sub(then.packets),
         bytes: now.bytes.wrapping_sub(then.bytes),
     }
+}
+
+/// The tables that have the same rules in both.
+fn unchanged(before: &Ruleset, after: &Ruleset) -> Vec<TableName> {
+    let in_before = |table: &&Table| before.tables.iter().any(|old| same_rules(old, table));
+    after.tables.iter().filter(in_before).map(|table| table.name).collect()
+}
+
+/// Equal but for the counters.
+fn same_rules(a: &Table, b: &Table) -> bool {
+    let rule = |(a, b): (&Rule, &Rule)| a.ip == b.ip && a.matches == b.matches && a.target == b.target;
+    let chain = |(a, b): (&Chain, &Chain)| {
+        a.name == b.name
+            && a.policy == b.policy
+            && a.rules.len() == b.rules.len()
+            && a.rules.iter().zip(&b.rules).all(rule)
+    };
+    a.name == b.name && a.chains.len() == b.chains.len() && a.chains.iter().zip(&b.chains).all(chain)
 }
 
 /// A counter as the model has it: its chain, its rule (`None` for a policy), its value.
@@ -222,7 +243,7 @@ fn kept(before: &Ruleset, after: &Ruleset) -> Vec<Option<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use skiff_dataplane::netfilter::ip_tables::rule::{Chain, IpMatch, Policy, Table, Target};
+    use skiff_dataplane::netfilter::ip_tables::rule::{IpMatch, Policy, Target};
 
     use super::*;
 

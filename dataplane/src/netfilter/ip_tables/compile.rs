@@ -35,8 +35,11 @@ pub struct CompileEnv<'a> {
     pub lcores: usize,
     /// The lcores' clock, milliseconds: when buckets begin.
     pub now_millis: u64,
-    /// The rules in force, whose unchanged matches hand on what they remember.
+    /// The rules in force, whose hashlimit tables hand on what they remember.
     pub previous: Option<&'a Compiled>,
+    /// Tables that are the same in it. Their limits and counts go on; those of others begin anew, as in the kernel, where
+    /// every change loads a whole table.
+    pub unchanged: &'a [TableName],
 }
 
 /// Why a rule set cannot be.
@@ -98,7 +101,7 @@ pub enum Problem {
 #[derive(Debug)]
 pub struct Compiled {
     programs: Vec<Arc<Program>>,
-    states: BTreeMap<StateKey, (Match, State)>,
+    states: BTreeMap<StateKey, State>,
     hashlimits: BTreeMap<String, (HashlimitMatch, Arc<Hashlimit>)>,
 }
 
@@ -345,8 +348,9 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
     }
 
     fn matcher(&mut self, key: StateKey, m: &Match) -> Result<Matcher, Problem> {
-        let kept = self.shared.env.previous.and_then(|p| p.states.get(&key)).filter(|(old, _)| old == m);
-        let kept = kept.map(|(_, state)| state.clone());
+        let env = self.shared.env;
+        let previous = env.previous.filter(|_| env.unchanged.contains(&key.0));
+        let kept = previous.and_then(|p| p.states.get(&key)).cloned();
         Ok(match m {
             Match::Limit(spec) => {
                 let limit = match kept {
@@ -355,7 +359,7 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
                         Arc::new(Limit::new(spec, self.shared.env.now_millis).ok_or(Problem::Range("limit"))?)
                     }
                 };
-                self.compiled.states.insert(key, (m.clone(), State::Limit(Arc::clone(&limit))));
+                self.compiled.states.insert(key, State::Limit(Arc::clone(&limit)));
                 Matcher::Limit(limit)
             }
             Match::Statistic(Inv { value: StatisticMatch::Nth { every, packet }, invert }) => {
@@ -367,7 +371,7 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
                     Some(State::Nth(count)) => count,
                     _ => Arc::new(AtomicU32::new(last - packet)),
                 };
-                self.compiled.states.insert(key, (m.clone(), State::Nth(Arc::clone(&count))));
+                self.compiled.states.insert(key, State::Nth(Arc::clone(&count)));
                 Matcher::Nth { every: *every, invert: *invert, count }
             }
             Match::Hashlimit(spec) => Matcher::Hashlimit { above: spec.above, table: self.hashlimit(spec)? },
