@@ -55,6 +55,11 @@ impl Host {
         let n = self.0;
         [10, 2, 1 + (n / 6) as u8, 250 + (n % 6) as u8]
     }
+
+    /// True of the addresses that are this probe's.
+    pub fn owns(self, addr: Addr) -> bool {
+        [self.addr(), self.peer(), self.silent()].contains(&addr)
+    }
 }
 
 type Build = Box<dyn Fn(Host) -> Vec<Step>>;
