@@ -50,10 +50,10 @@ impl Host {
         [10, 2, c, d]
     }
 
-    /// The same, but nobody answers there. 240 probes share 6 of them.
+    /// The same, but nobody answers there. They come round after 1500 probes.
     pub fn silent(self) -> Addr {
         let n = self.0;
-        [10, 2, 1 + (n / 6) as u8, 250 + (n % 6) as u8]
+        [10, 2, 1 + (n / 6 % 250) as u8, 250 + (n % 6) as u8]
     }
 
     /// True of the addresses that are this probe's.
