@@ -112,7 +112,7 @@ fn what_is_for_ourselves_comes_back_in() {
         (IpInReceives, 2),
         (IpInDelivers, 1),
     ]);
-    rig.configure(|devices, _| devices[R1 + 1].conf.accept_local = true);
+    rig.configure(|devices, _| devices[R1].conf.accept_local = true);
     let out = rig.send(R1, Ip::echo("10.2.0.1", "10.1.0.1", 8).to_port(R1));
     out.drop_of(IpLocalDeliver, NoSocket).silent().counted(&[(IcmpInEchos, 1), (IcmpInEchoReps, 1)]);
     let syn = Ip::tcp("10.2.0.1", "10.1.0.1", (1, 2), 3, 4, SYN, &[]);

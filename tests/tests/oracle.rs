@@ -11,6 +11,8 @@ const fn rule(probe: &'static str, line: &'static str, why: &'static str) -> Rul
 const NO_UDP_LITE: &str = "UDP-Lite is a protocol nobody speaks here";
 const IGMP_TAKEN: &str = "the kernel frees IGMP as dropped even where it took it";
 const NO_SILENT_END: &str = "the kernel frees ARP that leads to nothing without a reason; here it is a drop";
+const SENDER_RECORDED: &str =
+    "the kernel records the sender's address in routed multicast, RFC 791 wants the router's";
 const HELD_PIECES: &str = "the kernel says nothing of the fragments it held of a datagram it gave up";
 const JOINED_PIECES: &str = "the kernel frees the buffers of fragments it joined as if they were packets";
 
@@ -21,6 +23,7 @@ const DEVIATIONS: &[Rule] = &[
     rule("protocol/136 to *", "*", NO_UDP_LITE),
     rule("protocol/2 to *", "drop not_specified*", IGMP_TAKEN),
     rule("igmp/*", "drop not_specified*", IGMP_TAKEN),
+    rule("routed*/record route", "p*IPv4*", SENDER_RECORDED),
     rule("arp/*, to another MAC", "drop otherhost*", NO_SILENT_END),
     rule("arp_ignore *", "drop arp_ignored*", NO_SILENT_END),
     rule("arp_filter/*", "drop arp_ignored*", NO_SILENT_END),

@@ -8,10 +8,11 @@ use super::shape::Port;
 use crate::frames::Frame;
 
 /// Reasons of skiff that say more where the kernel has no word, `not_specified`.
-const SAYS_MORE: [&str; 7] = [
+const SAYS_MORE: [&str; 8] = [
     "arp_ignored",
     "frag_discard",
     "no_socket",
+    "pkt_too_big",
     "pkt_too_small",
     "invalid_proto",
     "unhandled_proto",

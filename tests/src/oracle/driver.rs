@@ -10,7 +10,7 @@ use super::compare::{self, Outcome, Rule, Verdict, differences, forgive_better_w
 use super::dut::{Counted, Dut};
 use super::kernel::Kernel;
 use super::normal;
-use super::probe::{Host, Probe, Scene, Step};
+use super::probe::{Host, Multicast, Probe, Scene, Step};
 use super::shape::{self, Port};
 use super::trace::DropTrace;
 use crate::frames::{Frame, RawSocket};
@@ -22,6 +22,8 @@ const RECEIVE_LIMIT: Duration = Duration::from_millis(500);
 /// How long two outcomes may take to become the same.
 const AGREE_LIMIT: Duration = Duration::from_millis(150);
 
+/// How long a router reports a change of its memberships (RFC 3376 section 8: twice, within a second each).
+const REPORTS: Duration = Duration::from_millis(2200);
 /// How often a probe is put again whose outcomes differ.
 const REPEATS: usize = 2;
 
@@ -30,6 +32,8 @@ pub struct Driver {
     kernel: Kernel,
     skiff: Dut,
     trace: Option<DropTrace>,
+    /// What both have to do with multicast now.
+    multicast: Multicast,
     /// Who the probe is.
     host: Host,
     seen: Seen,
@@ -69,6 +73,7 @@ impl Driver {
             kernel,
             skiff,
             trace: DropTrace::start(),
+            multicast: Multicast::default(),
             host: Host(0),
             seen: Seen::default(),
             better_words: 0,
@@ -89,10 +94,7 @@ impl Driver {
                 report.better_words += self.better_words;
                 report.add(scene, &probe.name, kernel, skiff, rules);
             }
-            for command in scene.undo.iter().rev() {
-                self.kernel.ip(command);
-                let _ = self.skiff.ip(command);
-            }
+            self.leave(scene);
         }
         report.missing = std::mem::take(&mut self.missing);
         report
@@ -132,8 +134,30 @@ impl Driver {
             self.kernel.ip(command);
             refused = refused.or(self.skiff.ip(command).err());
         }
+        refused = refused.or(self.set_multicast(&scene.multicast).err());
         self.settle(0);
         refused
+    }
+
+    /// Joins groups and routes multicast, instead of what the scene before wanted.
+    fn set_multicast(&mut self, wanted: &Multicast) -> Result<(), String> {
+        if self.multicast == *wanted {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.multicast, wanted.clone());
+        self.kernel.set_multicast(wanted);
+        let _ = self.skiff.set_multicast(&before, false);
+        let done = self.skiff.set_multicast(wanted, true);
+        self.pump_for(REPORTS);
+        done
+    }
+
+    /// Undoes what a scene set up.
+    fn leave(&mut self, scene: &Scene) {
+        for command in scene.undo.iter().rev() {
+            self.kernel.ip(command);
+            let _ = self.skiff.ip(command);
+        }
     }
 
     fn probe(&mut self, probe: &Probe, rules: &[Rule]) -> (Outcome, Outcome) {

@@ -83,8 +83,39 @@ pub struct Scene {
     pub setup: Vec<&'static str>,
     /// And after.
     pub undo: Vec<&'static str>,
+    /// What both routers have to do with multicast.
+    pub multicast: Multicast,
     /// In this order.
     pub probes: Vec<Probe>,
+}
+
+/// Groups a router has joined, and its multicast routes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Multicast {
+    /// Groups, each on a port.
+    pub joins: Vec<(Port, Addr)>,
+    /// Routes.
+    pub routes: Vec<MulticastRoute>,
+}
+
+/// Where the packets of one source to one group go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MulticastRoute {
+    /// To this group,
+    pub group: Addr,
+    /// from this host,
+    pub source: Addr,
+    /// if they come in here,
+    pub from: Port,
+    /// out of these, with a TTL above the number.
+    pub to: Vec<(Port, u8)>,
+}
+
+impl Multicast {
+    /// True if there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.joins.is_empty() && self.routes.is_empty()
+    }
 }
 
 impl Scene {
