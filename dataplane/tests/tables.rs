@@ -126,6 +126,32 @@ fn a_reject_is_silent_where_silence_is_the_rule() {
     rig.send(R1, unchecked.to_port(R1)).drop_of(IpForward, NetfilterDrop).only(R1);
 }
 
+/// As the kernel was seen to do it: protocols without a checksum of their own are answered if all of their payload sums up
+/// to nothing, those with one of their own kind always.
+#[test]
+fn a_reject_of_other_protocols_is_answered_by_their_sums() {
+    let mut rig = rig();
+    load(&mut rig, &forward(vec![rule(Target::Reject(RejectWith::IcmpPortUnreachable))]));
+    const SUMMED: [u8; 4] = [1, 4, 33, 99];
+    const OTHERS: [u8; 4] = [47, 50, 132, 136];
+    for protocol in SUMMED.into_iter().chain(OTHERS) {
+        for (payload, adds_up) in [(0u8, true), (0x11, false)] {
+            rig.without_limits();
+            // Four bytes of zeros first: GRE without a checksum.
+            let bytes = [vec![0; 4], vec![payload; 12]].concat();
+            let sent = Ip::new("10.1.0.2", "20.0.0.1", protocol, bytes);
+            let out = rig.send(R1, sent.to_port(R1));
+            out.drop_of(IpForward, NetfilterDrop);
+            match adds_up || OTHERS.contains(&protocol) {
+                true => assert_eq!(out.only(R1).icmp(), (3, 3), "protocol {protocol}"),
+                false => {
+                    out.silent();
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_tcp_reset_answers_for_the_other_side() {
     const SYN: u8 = 2;

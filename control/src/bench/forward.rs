@@ -15,7 +15,7 @@ use skiff_dataplane::core::qsbr::Qsbr;
 use skiff_dataplane::core::shared::Shared;
 use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
 use skiff_dataplane::core::xmit::{TxPath, TxTable};
-use skiff_dataplane::device::{DeviceConf, DeviceKind, InterfaceAddress, NetDevice};
+use skiff_dataplane::device::{DeviceKind, InterfaceAddress, NetDevice};
 use skiff_dataplane::fib::next_hop::{NextHopSpec, NextHopWriter};
 use skiff_dataplane::fib::{FibWriter, NextHopId};
 use skiff_dataplane::neigh::cache::{GcParams, NeighCache, SetMode};
@@ -263,11 +263,7 @@ impl Bench {
 
     /// The router's own loop for `slice`; cycles of CPU time a packet.
     pub(super) fn forward(&mut self, slice: Duration) -> f64 {
-        let before = self.shared.cells(0).rx.get();
-        let end = rdtsc() + cycles(slice);
-        let cpu = thread_cpu_time_ns();
-        self.worker.run_while(|tsc| tsc < end);
-        per_packet(thread_cpu_time_ns() - cpu, self.shared.cells(0).rx.get() - before)
+        forward(&mut self.worker, slice)
     }
 
     /// Receiving and freeing, nothing else.
@@ -306,6 +302,16 @@ impl Bench {
     }
 }
 
+/// An lcore's own loop for `slice`; cycles of CPU time a packet.
+pub(super) fn forward(worker: &mut Worker, slice: Duration) -> f64 {
+    let received = |worker: &Worker| worker.shared.cells(worker.id).rx.get();
+    let before = received(worker);
+    let end = rdtsc() + cycles(slice);
+    let cpu = thread_cpu_time_ns();
+    worker.run_while(|tsc| tsc < end);
+    per_packet(thread_cpu_time_ns() - cpu, received(worker) - before)
+}
+
 fn cycles(duration: Duration) -> u64 {
     (duration.as_secs_f64() * tsc_hz() as f64) as u64
 }
@@ -324,7 +330,7 @@ fn snapshot(generation: u64, stage_timing: bool) -> Snapshot {
         up: true,
         carrier: true,
         addresses: addr.parse().map(InterfaceAddress::new).into_iter().collect(),
-        conf: DeviceConf::default(),
+        ..NetDevice::absent()
     };
     let devices = [NetDevice::loopback(), device(IN, 0, "10.0.0.1/24"), device(OUT, 1, "10.0.1.1/24")];
     Snapshot::new(generation, devices, Sysctl::default(), stage_timing)

@@ -34,6 +34,8 @@ pub(super) fn collect(page: &mut Page, shared: &Shared, snapshot: &Snapshot) {
             DeviceKind::Absent => continue,
             DeviceKind::Loopback => "loopback",
             DeviceKind::Port(_) => "port",
+            DeviceKind::Vlan => "vlan",
+            DeviceKind::Bond => "bond",
         };
         page.set(&INFO, [name, kind, "", ""], 1.0);
         for cells in shared.all_cells().iter().map(|cells| cells.device(device.ifindex)) {

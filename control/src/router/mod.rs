@@ -279,6 +279,7 @@ impl Router {
                 .map(|a| InterfaceAddress { net: a.local, secondary: a.secondary, scope: a.scope.0 })
                 .collect(),
             conf: self.device_conf(link.ifindex()),
+            ..NetDevice::absent()
         }
     }
 

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::hooks::Hooks;
-use skiff_dataplane::netfilter::ip_tables::rule::{Rule, RuleCounters, Ruleset, TableName};
+use skiff_dataplane::netfilter::ip_tables::rule::{Match, Rule, RuleCounters, Ruleset, TableName};
 use skiff_dataplane::netfilter::ip_tables::{CompileEnv, CompileError, Compiled, compile, counters_of};
 use tracing::warn;
 
 use super::{LONGEST_BURST, Router};
+use crate::facts::ChainFacts;
+use crate::netfilter::{policy_name, table_name};
 
 /// Log lines printed in one turn, so that a flood cannot keep the control thread from its timers.
 const LINES_A_TURN: usize = 256;
@@ -38,6 +40,35 @@ impl Rules {
         }
         all
     }
+
+    /// The chains with their live counters.
+    pub fn facts(&self) -> Vec<ChainFacts> {
+        let mut live = self.compiled.iter().flat_map(|compiled| compiled.counters());
+        // The counters of a chain's policy stand before those of its rules.
+        let mut next = || live.next().unwrap_or_default();
+        let mut facts = Vec::new();
+        for table in &self.model.tables {
+            for chain in &table.chains {
+                let counters = next();
+                facts.push(ChainFacts {
+                    table: table_name(table.name),
+                    name: chain.name.clone(),
+                    policy: chain.policy.map(|policy| (policy_name(policy), counters)),
+                    rules: chain.rules.iter().map(|rule| (comment(rule).to_owned(), next())).collect(),
+                });
+            }
+        }
+        facts
+    }
+}
+
+/// A rule's comment; the first, if it has more.
+fn comment(rule: &Rule) -> &str {
+    let comments = rule.matches.iter().filter_map(|m| match m {
+        Match::Comment(text) => Some(text.as_str()),
+        _ => None,
+    });
+    comments.into_iter().next().unwrap_or_default()
 }
 
 impl Router {

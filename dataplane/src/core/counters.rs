@@ -7,7 +7,7 @@ use crate::net::IfIndex;
 use crate::netfilter::hooks::{Fate, Hook};
 
 /// Most network devices the table holds; `IfIndex` is below this.
-pub const MAX_DEVICES: usize = 256;
+pub const MAX_DEVICES: usize = 8192;
 /// Most DPDK ports.
 pub const MAX_PORTS: usize = 64;
 /// Most queues of one port in either direction.

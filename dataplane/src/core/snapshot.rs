@@ -1,9 +1,10 @@
 //! The configuration lcores read: one immutable value, replaced whole.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::counters::{MAX_DEVICES, MAX_PORTS};
+use crate::device::vlan::VlanGroup;
 use crate::device::{DeviceKind, NetDevice};
 use crate::ipv4::ipmr::Multicast;
 use crate::neigh::proxies::ProxyAddresses;
@@ -119,7 +120,9 @@ pub struct Snapshot {
     pub multicast: Arc<Multicast>,
     /// Whom we answer ARP for by the operator's will.
     pub proxies: ProxyAddresses,
-    devices: Box<[NetDevice; MAX_DEVICES]>,
+    /// By number, as far as there are any.
+    devices: Vec<NetDevice>,
+    absent: NetDevice,
     by_port: [IfIndex; MAX_PORTS],
 }
 
@@ -131,7 +134,7 @@ impl Snapshot {
         sysctl: Sysctl,
         stage_timing: bool,
     ) -> Self {
-        let mut table: Box<[NetDevice; MAX_DEVICES]> = Box::new(std::array::from_fn(|_| NetDevice::absent()));
+        let mut table: Vec<NetDevice> = Vec::new();
         let mut by_port = [IfIndex::NONE; MAX_PORTS];
         let mut local = LocalAddresses::default();
         for device in devices {
@@ -142,8 +145,12 @@ impl Snapshot {
                 local.insert(address.net.addr().to_bits());
             }
             let at = device.ifindex.index() % MAX_DEVICES;
+            if at >= table.len() {
+                table.resize_with(at + 1, NetDevice::absent);
+            }
             table[at] = device;
         }
+        stack(&mut table);
         Snapshot {
             generation,
             sysctl,
@@ -153,6 +160,7 @@ impl Snapshot {
             multicast: Arc::default(),
             proxies: ProxyAddresses::default(),
             devices: table,
+            absent: NetDevice::absent(),
             by_port,
         }
     }
@@ -170,7 +178,7 @@ impl Snapshot {
     /// The device of that number; an absent one, which is down, if there is none.
     #[inline]
     pub fn device(&self, dev: IfIndex) -> &NetDevice {
-        &self.devices[dev.index() % MAX_DEVICES]
+        self.devices.get(dev.index()).unwrap_or(&self.absent)
     }
 
     /// The device on top of a DPDK port.
@@ -182,6 +190,30 @@ impl Snapshot {
     /// All devices there are.
     pub fn devices(&self) -> impl Iterator<Item = &NetDevice> {
         self.devices.iter().filter(|d| d.kind != DeviceKind::Absent)
+    }
+}
+
+/// Tells each device what lies on it.
+fn stack(table: &mut [NetDevice]) {
+    let mut groups: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+    let mut masters = Vec::new();
+    for device in table.iter() {
+        if let Some(vlan) = &device.vlan {
+            groups.entry(vlan.real_dev.index()).or_default().push((vlan.proto, vlan.vid, device.ifindex));
+        }
+        if let Some(bond) = &device.bond {
+            masters.extend(bond.members.iter().map(|member| (member.dev.index(), device.ifindex)));
+        }
+    }
+    for (at, vlans) in groups {
+        if let Some(device) = table.get_mut(at) {
+            device.vlans = Some(VlanGroup::new(vlans));
+        }
+    }
+    for (at, master) in masters {
+        if let Some(device) = table.get_mut(at) {
+            device.master = master;
+        }
     }
 }
 

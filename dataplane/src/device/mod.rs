@@ -1,6 +1,10 @@
-//! The network device table: ports and the loopback, with what IP needs to know of them.
+//! The network device table: ports, VLANs, bonds and the loopback, with what IP needs to know of them.
+
+pub mod bond;
+pub mod vlan;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use skiff_pmd::PortId;
@@ -8,6 +12,8 @@ use skiff_pmd::PortId;
 use crate::neigh::arp_rcv::{ArpAccept, ArpIgnore};
 use crate::net::{IfIndex, MacAddr};
 use crate::skb::eth;
+use bond::Bond;
+use vlan::{Vlan, VlanGroup};
 
 /// What a device is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +24,10 @@ pub enum DeviceKind {
     Loopback,
     /// A DPDK port.
     Port(PortId),
+    /// A VLAN on another device ([`NetDevice::vlan`]).
+    Vlan,
+    /// Several ports as one ([`NetDevice::bond`]).
+    Bond,
 }
 
 /// An address of a device.
@@ -138,6 +148,14 @@ pub struct NetDevice {
     pub addresses: Vec<InterfaceAddress>,
     /// Settings.
     pub conf: DeviceConf,
+    /// What a VLAN device is.
+    pub vlan: Option<Arc<Vlan>>,
+    /// What a bond is.
+    pub bond: Option<Arc<Bond>>,
+    /// The VLAN devices on this one. The snapshot fills it in.
+    pub vlans: Option<Arc<VlanGroup>>,
+    /// The bond this is a member of; [`IfIndex::NONE`] for none. The snapshot fills it in.
+    pub master: IfIndex,
 }
 
 impl NetDevice {
@@ -153,6 +171,10 @@ impl NetDevice {
             carrier: false,
             addresses: Vec::new(),
             conf: DeviceConf::default(),
+            vlan: None,
+            bond: None,
+            vlans: None,
+            master: IfIndex::NONE,
         }
     }
 
@@ -169,6 +191,10 @@ impl NetDevice {
             carrier: true,
             addresses: vec![InterfaceAddress { scope: 254, ..InterfaceAddress::new(net) }],
             conf: DeviceConf::default(),
+            vlan: None,
+            bond: None,
+            vlans: None,
+            master: IfIndex::NONE,
         }
     }
 

@@ -544,7 +544,7 @@ fn device(port: usize) -> NetDevice {
         up: true,
         carrier: true,
         addresses: vec![InterfaceAddress::new(net)],
-        conf: Default::default(),
+        ..NetDevice::absent()
     }
 }
 

@@ -13,10 +13,10 @@ use std::collections::HashMap;
 pub(super) const CHUNK: usize = 1024;
 /// Dimensions there are.
 pub(super) const DIMS: usize = 7;
+/// Ranges of a field that may tell a rule from others: the ports of a multiport match.
+const MOST_RANGES: usize = 15;
 /// A value that is another node of a tree, not a class.
 const NODE: u16 = 0x8000;
-/// Below this many rules the chunk asks every one of them.
-const FEW: usize = 3;
 
 /// What is looked at of every packet.
 #[derive(Clone, Copy, Debug, Default)]
@@ -165,6 +165,21 @@ impl Filter {
         });
     }
 
+    /// Demands all that `other` does too.
+    pub fn and(mut self, other: &Filter) -> Filter {
+        for (field, accepts) in Field::ALL.into_iter().zip(&other.0) {
+            if let Some(accepts) = accepts {
+                self.demand(field, accepts.clone());
+            }
+        }
+        self
+    }
+
+    /// Has no more ranges in a field than the longest list of ports.
+    pub fn is_simple(&self) -> bool {
+        self.0.iter().flatten().all(|accepts| accepts.0.len() <= MOST_RANGES)
+    }
+
     /// Looks at ports.
     pub fn has_ports(&self) -> bool {
         Field::ALL.iter().any(|f| f.is_port() && self.0[*f as usize].is_some())
@@ -184,22 +199,19 @@ pub(super) struct Chunk {
 impl Chunk {
     /// The chunk of these rules, at most [`CHUNK`].
     pub fn new(filters: &[Filter]) -> Chunk {
-        let words = filters.len().div_ceil(64).max(1);
-        let all = (0..words)
-            .map(|w| u64::MAX.checked_shr((64 * (w + 1)).saturating_sub(filters.len()) as u32).unwrap_or(0))
-            .collect();
+        let linear = Chunk::linear(filters.len());
         let fields = Field::ALL.iter().filter(|f| filters.iter().any(|r| r.0[**f as usize].is_some()));
-        let dims = if filters.len() < FEW {
-            Box::default()
-        } else {
-            fields.map(|&field| Dim::new(field, filters, words)).collect()
-        };
-        Chunk { words, all, dims }
+        let dims = fields.map(|&field| Dim::new(field, filters, linear.words)).collect();
+        Chunk { dims, ..linear }
     }
 
-    /// Asks every rule.
-    pub fn is_linear(&self) -> bool {
-        self.dims.is_empty()
+    /// A chunk of so many rules, each of which is a candidate for every packet.
+    pub fn linear(len: usize) -> Chunk {
+        let words = len.div_ceil(64).max(1);
+        let all = (0..words)
+            .map(|w| u64::MAX.checked_shr((64 * (w + 1)).saturating_sub(len) as u32).unwrap_or(0))
+            .collect();
+        Chunk { words, all, dims: Box::default() }
     }
 
     /// Begins to go through the candidates of a packet.
@@ -259,6 +271,24 @@ impl Chunk {
         let bit = scan.word.trailing_zeros() as usize;
         scan.word &= scan.word - 1;
         Some(usize::from(scan.at) * 64 + bit)
+    }
+
+    /// Leaves out the candidates before number `from`, which is a rule of the chunk and not behind the one to come.
+    #[inline]
+    pub fn seek(&self, scan: &mut Scan, from: usize) {
+        let (at, keep) = (from / 64, u64::MAX << (from % 64));
+        // The bit of a word in the summary is there until the word is looked at.
+        if at == usize::from(scan.at) && scan.summary >> at & 1 == 0 {
+            scan.word &= keep;
+            return;
+        }
+        scan.word = 0;
+        scan.summary &= u16::MAX.checked_shl(at as u32).unwrap_or(0);
+        if scan.summary >> at & 1 == 1 {
+            scan.summary &= scan.summary - 1;
+            scan.at = at as u8;
+            scan.word = self.word(&scan.classes, at) & keep;
+        }
     }
 
     #[inline]
@@ -460,7 +490,8 @@ mod tests {
     proptest! {
         #[test]
         fn candidates_are_the_rules_that_accept(
-            filters in prop::collection::vec(filter(), 1..200), keys in prop::collection::vec(key(), 1..32)
+            filters in prop::collection::vec(filter(), 1..200), keys in prop::collection::vec(key(), 1..32),
+            from in 0..200usize, taken in 0..3usize
         ) {
             let chunk = Chunk::new(&filters);
             let mut scans = vec![Scan::default(); keys.len()];
@@ -468,11 +499,22 @@ mod tests {
             for (key, mut scan) in keys.iter().zip(scans) {
                 let found: Vec<usize> = std::iter::from_fn(|| chunk.next(&mut scan)).collect();
                 let want: Vec<usize> = (0..filters.len())
-                    .filter(|&i| chunk.is_linear() || accepts(&filters[i], key))
+                    .filter(|&i| accepts(&filters[i], key))
                     .collect();
                 prop_assert_eq!(&found, &want);
                 let mut one = chunk.scan(key);
-                prop_assert_eq!(std::iter::from_fn(|| chunk.next(&mut one)).collect::<Vec<_>>(), want);
+                prop_assert_eq!(std::iter::from_fn(|| chunk.next(&mut one)).collect::<Vec<_>>(), &want[..]);
+                // Past some, from a place on.
+                let from = from % filters.len();
+                let before: Vec<usize> = want.iter().copied().take(taken).collect();
+                let from = from.max(before.last().map_or(0, |last| last + 1));
+                if from < filters.len() {
+                    let mut one = chunk.scan(key);
+                    before.iter().for_each(|i| assert_eq!(chunk.next(&mut one), Some(*i)));
+                    chunk.seek(&mut one, from);
+                    let rest: Vec<usize> = want.iter().copied().filter(|i| *i >= from).collect();
+                    prop_assert_eq!(std::iter::from_fn(|| chunk.next(&mut one)).collect::<Vec<_>>(), rest);
+                }
             }
         }
     }

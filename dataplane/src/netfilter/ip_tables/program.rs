@@ -2,7 +2,8 @@
 //!
 //! A packet walks as in `ipt_do_table`: rule by rule, a jump remembers where to come back to, RETURN and the end of
 //! a user chain go there, and what ends a built-in chain is its policy. Only the rules that the classifier cannot rule
-//! out are looked at ([`super::classify`]); the order, and so the outcome and the counters, are the same.
+//! out are looked at ([`super::classify`]); the order, and so the outcome and the counters, are the same. Most chains that
+//! are called stand where the call is ([`super::compile`]), so that one classifier finds the rules of all of them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use arrayvec::ArrayVec;
 use super::classify::{Chunk, Key, Scan};
 use super::matches::{HotDrop, Matcher, World};
 use super::rule::{IpMatch, Policy, RuleCounters, TableName};
-use super::target::{Extension, Step};
+use super::target::{Extension, Then};
 use super::view::{PacketView, gather_headers, key_of};
 use super::world::EnvWorld;
 use super::{matches, trace};
@@ -31,6 +32,7 @@ pub(super) struct Program {
     pub name: TableName,
     pub chains: Box<[Chain]>,
     pub rules: Box<[Rule]>,
+    pub steps: Box<[Step]>,
     pub chunks: Box<[ChunkAt]>,
     /// Read the ports of every packet.
     pub with_ports: bool,
@@ -46,15 +48,58 @@ pub(super) struct Chain {
     pub policy: Option<Policy>,
     /// Its rules are these of [`Program::rules`].
     pub rules: std::ops::Range<u32>,
-    /// And these of [`Program::chunks`].
+    /// Its steps, in these of [`Program::chunks`]; none if no packet begins there.
     pub chunks: std::ops::Range<u32>,
 }
 
-/// A chunk of a chain and its first rule.
+/// A chunk of a chain's steps and the first of them.
 #[derive(Debug)]
 pub(super) struct ChunkAt {
     pub bits: Chunk,
     pub first: u32,
+}
+
+/// One thing to do in a chain, for packets that are its candidates and that its rule holds for.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub exact: Exact,
+    /// The rule, which counts the packets; [`NO_RULE`] for steps that stand for the end of a chain.
+    pub rule: u32,
+    pub deed: Deed,
+}
+
+/// Behind all rules.
+pub(super) const NO_RULE: u32 = u32::MAX;
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    Next,
+    Accept,
+    Drop,
+    /// Back to the caller.
+    Return,
+    Call {
+        chain: u32,
+        goto: bool,
+    },
+    /// The steps of the chain that is called stand behind it; packets that are not called go on past them.
+    Enter {
+        past: StepAt,
+    },
+    /// Out of such a chain.
+    Leave {
+        to: StepAt,
+    },
+    /// What the rule's extension does.
+    Extension,
+}
+
+/// A step by its chunk and its place in it. The chunk behind a chain's last one is the chain's end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct StepAt {
+    pub chunk: u32,
+    pub place: u16,
 }
 
 /// How much a candidate has proved by being one.
@@ -71,7 +116,6 @@ pub(super) enum Exact {
 /// A rule.
 #[derive(Debug)]
 pub(super) struct Rule {
-    pub exact: Exact,
     pub action: Action,
     /// A verdict or RETURN without any condition: traces call it the chain's policy or return.
     pub unconditional: bool,
@@ -171,70 +215,85 @@ impl Walk<'_, '_, '_, '_> {
                 continue;
             };
             let Some(i) = chunk.bits.next(&mut at.scan) else {
-                at.chunk += 1;
-                if at.chunk < at.end
-                    && let Some(next) = program.chunks.get(at.chunk as usize)
-                {
-                    at.scan = next.bits.scan(key);
-                }
+                let next = StepAt { chunk: at.chunk + 1, place: 0 };
+                program.go(&mut at, next, key);
                 continue;
             };
-            let number = chunk.first as usize + i;
-            let Some(rule) = program.rules.get(number) else { continue };
-            let sure = rule.exact == Exact::Always || (rule.exact == Exact::WithPorts && key.ports);
+            let Some(step) = program.steps.get(chunk.first as usize + i) else { continue };
+            let sure = step.exact == Exact::Always || (step.exact == Exact::WithPorts && key.ports);
             if !sure {
-                if !rule.fits(key) {
-                    continue;
-                }
-                match self.ask(rule, skb) {
+                match self.ask(step.rule, skb, key) {
                     Ok(true) => {}
-                    Ok(false) => continue,
+                    Ok(false) => {
+                        if let Deed::Enter { past } = step.deed {
+                            program.go(&mut at, past, key);
+                        }
+                        continue;
+                    }
                     Err(HotDrop) => return End::Verdict(Verdict::Drop),
                 }
             }
-            if let Some(cell) = self.cells.get(number) {
+            if let Some(cell) = self.cells.get(step.rule as usize) {
                 cell.add(1, u64::from(key.len));
             }
             if program.traced {
-                let kind = match (rule.unconditional, at.chain == self.chain) {
-                    (false, _) => TraceKind::Rule,
-                    (true, true) => TraceKind::Policy,
-                    (true, false) => TraceKind::Return,
-                };
-                self.trace(skb, at.chain, kind, number);
+                self.trace_rule(skb, at.chain, step.rule as usize);
             }
-            match &rule.action {
-                Action::Accept => return End::Verdict(Verdict::Accept),
-                Action::Drop => return End::Verdict(Verdict::Drop),
-                Action::Next => {}
-                Action::Return => match stack.pop() {
+            match step.deed {
+                Deed::Accept => return End::Verdict(Verdict::Accept),
+                Deed::Drop => return End::Verdict(Verdict::Drop),
+                Deed::Next | Deed::Enter { .. } => {}
+                Deed::Leave { to } => program.go(&mut at, to, key),
+                Deed::Return => match stack.pop() {
                     Some(caller) => at = caller,
                     None => return End::Policy,
                 },
-                &Action::Jump { chain, goto } => {
+                Deed::Call { chain, goto } => {
                     if !goto {
                         // Compiling has seen to it that there is room.
                         let _ = stack.try_push(at);
                     }
                     at = program.enter(chain, key);
                 }
-                Action::Extension(extension) => match extension.run(self.cx, skb) {
-                    Step::Continue => key.len = skb.network_len() as u32,
-                    Step::Verdict(verdict) => return End::Verdict(verdict),
+                Deed::Extension => match self.extension(step.rule, skb) {
+                    Then::Continue => key.len = skb.network_len() as u32,
+                    Then::Verdict(verdict) => return End::Verdict(verdict),
                 },
             }
         }
     }
 
     #[inline]
-    fn ask(&mut self, rule: &Rule, skb: &Skb) -> matches::Held {
+    fn ask(&mut self, rule: u32, skb: &Skb, key: &Key) -> matches::Held {
+        let Some(rule) = self.program.rules.get(rule as usize) else { return Ok(true) };
+        if !rule.fits(key) {
+            return Ok(false);
+        }
         if rule.matches.is_empty() { Ok(true) } else { self.ask_matches(rule, skb) }
+    }
+
+    fn extension(&mut self, rule: u32, skb: &mut Skb) -> Then {
+        match self.program.rules.get(rule as usize).map(|rule| &rule.action) {
+            Some(Action::Extension(extension)) => extension.run(self.cx, skb),
+            _ => Then::Continue,
+        }
     }
 
     #[inline(never)]
     fn ask_matches(&mut self, rule: &Rule, skb: &Skb) -> matches::Held {
         let view = PacketView::of(skb, self.cx.hook);
         rule.holds(&view, &mut EnvWorld { env: self.cx.env, hands: self.cx.hands })
+    }
+
+    #[cold]
+    fn trace_rule(&self, skb: &Skb, chain: u32, number: usize) {
+        let unconditional = self.program.rules.get(number).is_some_and(|rule| rule.unconditional);
+        let kind = match (unconditional, chain == self.chain) {
+            (false, _) => TraceKind::Rule,
+            (true, true) => TraceKind::Policy,
+            (true, false) => TraceKind::Return,
+        };
+        self.trace(skb, chain, kind, number);
     }
 
     /// `rule` is a rule of the chain, or anything behind them for its end.
@@ -249,6 +308,22 @@ impl Walk<'_, '_, '_, '_> {
 }
 
 impl Program {
+    /// Goes on with another step of the same chain, further on.
+    #[inline]
+    fn go(&self, at: &mut Place, to: StepAt, key: &Key) {
+        if at.chunk != to.chunk {
+            at.chunk = to.chunk;
+            if at.chunk >= at.end {
+                return;
+            }
+            let Some(chunk) = self.chunks.get(to.chunk as usize) else { return };
+            at.scan = chunk.bits.scan(key);
+        }
+        if let Some(chunk) = self.chunks.get(to.chunk as usize) {
+            chunk.bits.seek(&mut at.scan, usize::from(to.place));
+        }
+    }
+
     /// The beginning of a chain.
     fn enter(&self, chain: u32, key: &Key) -> Place {
         let chunks = self.chains.get(chain as usize).map_or(0..0, |c| c.chunks.clone());
