@@ -11,7 +11,7 @@ use crate::device::NetDevice;
 use crate::ipv4::ip_input::ip_list_rcv;
 use crate::neigh::arp_process::arp_process;
 use crate::netfilter::hooks::{Hook, nf_hook_device};
-use crate::skb::eth::{self, ETH_P_ARP, ETH_P_IP, EthHeader};
+use crate::skb::eth::{self, ETH_P_8021AD, ETH_P_8021Q, ETH_P_ARP, ETH_P_IP, EthHeader, VLAN_HLEN};
 use crate::skb::{Skb, SkbExt, SkbFields, SkbList, pkt_type};
 
 /// Takes a burst that came in by `dev` and sends each packet to its protocol.
@@ -86,6 +86,7 @@ fn demux(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList, 
     let mut elsewhere = 0u32;
     for (i, skb) in list.iter_mut().enumerate().filter(|(i, _)| others >> i & 1 == 1) {
         skb.pull(eth::HEADER_LEN);
+        while skb_vlan_untag(skb) {}
         let Some(header) = EthHeader::parse(skb.data()) else {
             elsewhere |= 1 << i;
             continue;
@@ -108,7 +109,8 @@ fn demux(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList, 
 fn deliver_other(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: Skb) {
     let other_host = skb.fields().pkt_type == pkt_type::OTHERHOST;
     match EthHeader::parse(skb.data()).map(|header| header.ethertype()) {
-        Some(ETH_P_IP) => {
+        // There are no devices of VLANs: their frames are for stations that have some.
+        Some(ETH_P_IP | ETH_P_8021Q | ETH_P_8021AD) => {
             env.cells.device(dev.ifindex).rx_otherhost.add(1);
             env.kfree_skb(skb, Node::IpRcv, DropReason::OtherHost);
         }
@@ -119,6 +121,22 @@ fn deliver_other(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: Skb) {
             env.kfree_skb(skb, Node::NetifReceive, DropReason::UnhandledProto);
         }
     }
+}
+
+/// Takes a tag off that gives a priority and no VLAN (IEEE 802.1Q section 6.9.1). False if the frame begins with none.
+fn skb_vlan_untag(skb: &mut Skb) -> bool {
+    let ethertype = EthHeader::parse(skb.data()).map(|header| header.ethertype());
+    if !matches!(ethertype, Some(ETH_P_8021Q | ETH_P_8021AD)) || !skb.pull(eth::HEADER_LEN + VLAN_HLEN) {
+        return false;
+    }
+    let frame = skb.data_mut();
+    let vlan = u16::from_be_bytes([frame[14], frame[15]]) & 0xfff;
+    if vlan != 0 {
+        return false;
+    }
+    // The addresses move up to the type behind the tag.
+    frame.copy_within(..12, VLAN_HLEN);
+    skb.adj(VLAN_HLEN)
 }
 
 /// Who the frame is for (the kernel's `eth_type_trans`).
