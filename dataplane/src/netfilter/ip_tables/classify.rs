@@ -208,9 +208,7 @@ impl Chunk {
     /// A chunk of so many rules, each of which is a candidate for every packet.
     pub fn linear(len: usize) -> Chunk {
         let words = len.div_ceil(64).max(1);
-        let all = (0..words)
-            .map(|w| u64::MAX.checked_shr((64 * (w + 1)).saturating_sub(len) as u32).unwrap_or(0))
-            .collect();
+        let all = (0..words).map(|word| all_of(len, word)).collect();
         Chunk { words, all, dims: Box::default() }
     }
 
@@ -273,6 +271,18 @@ impl Chunk {
         Some(usize::from(scan.at) * 64 + bit)
     }
 
+    /// Makes the candidate that [`next`](Self::next) has just given the next one again.
+    #[inline]
+    pub fn again(&self, scan: &mut Scan, candidate: usize) {
+        scan.word |= 1 << (candidate % 64);
+    }
+
+    /// Every packet has the same candidates.
+    #[inline]
+    pub fn is_linear(&self) -> bool {
+        self.dims.is_empty()
+    }
+
     /// Leaves out the candidates before number `from`, which is a rule of the chunk and not behind the one to come.
     #[inline]
     pub fn seek(&self, scan: &mut Scan, from: usize) {
@@ -293,12 +303,19 @@ impl Chunk {
 
     #[inline]
     fn word(&self, classes: &[u16; DIMS], at: usize) -> u64 {
-        let mut word = self.all.get(at).copied().unwrap_or(0);
-        for (dim, &class) in self.dims.iter().zip(classes) {
-            word &= dim.rows.get(usize::from(class) * self.words + at).copied().unwrap_or(0);
+        let row =
+            |dim: &Dim, class: u16| dim.rows.get(usize::from(class) * self.words + at).copied().unwrap_or(0);
+        match &*self.dims {
+            [] => self.all.get(at).copied().unwrap_or(0),
+            [only] => row(only, classes[0]),
+            dims => dims.iter().zip(classes).fold(u64::MAX, |word, (dim, class)| word & row(dim, *class)),
         }
-        word
     }
+}
+
+/// The bits of all of `len` rules in a word of a row.
+fn all_of(len: usize, word: usize) -> u64 {
+    u64::MAX.checked_shr((64 * (word + 1)).saturating_sub(len) as u32).unwrap_or(0)
 }
 
 /// How far a packet has come in a chunk.
@@ -332,7 +349,7 @@ impl Dim {
         let mut unknown = 0;
         if field.is_port() {
             unknown = (rows.len() / words) as u16;
-            rows.extend(std::iter::repeat_n(u64::MAX, words));
+            rows.extend((0..words).map(|word| all_of(filters.len(), word)));
         }
         let summaries = rows
             .chunks(words)

@@ -284,6 +284,7 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
         initial.extend(self.table.chains.iter().map(|chain| chain.counters));
         let with_ports =
             demands.iter().any(|(filter, exact)| *exact == Exact::WithPorts || filter.has_ports());
+        let with_devices = rules.iter().any(|rule| rule.iif.is_some() || rule.oif.is_some());
         let (steps, chunks) = layout::steps(&mut chains, &rules, &demands, &self.order, !traced);
         Ok(Program {
             name: self.table.name,
@@ -292,6 +293,7 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
             steps: steps.into(),
             chunks: chunks.into(),
             with_ports,
+            with_devices,
             traced,
             counts: Counts::new(self.shared.env.lcores, &initial),
         })
