@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use super::classify::Filter;
+use super::counts::Counts;
+use super::demands::Filter;
 use super::hashlimit::Hashlimit;
 use super::limit::Limit;
 use super::matches::Matcher;
