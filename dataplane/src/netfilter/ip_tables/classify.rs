@@ -163,7 +163,7 @@ impl Chunk {
     }
 
     /// The next candidate.
-    #[inline]
+    #[inline(always)]
     pub fn next(&self, scan: &mut Scan) -> Option<usize> {
         while scan.word == 0 {
             if scan.summary == 0 {
@@ -210,13 +210,11 @@ impl Chunk {
 
     #[inline]
     fn word(&self, classes: &[u16; DIMS], at: usize) -> u64 {
-        let row =
-            |dim: &Dim, class: u16| dim.rows.get(usize::from(class) * self.words + at).copied().unwrap_or(0);
-        match &*self.dims {
-            [] => self.all.get(at).copied().unwrap_or(0),
-            [only] => row(only, classes[0]),
-            dims => dims.iter().zip(classes).fold(u64::MAX, |word, (dim, class)| word & row(dim, *class)),
+        let mut word = self.all.get(at).copied().unwrap_or(0);
+        for (dim, &class) in self.dims.iter().zip(classes) {
+            word &= dim.rows.get(usize::from(class) * self.words + at).copied().unwrap_or(0);
         }
+        word
     }
 }
 
