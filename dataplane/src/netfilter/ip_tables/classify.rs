@@ -9,12 +9,12 @@
 
 use std::collections::HashMap;
 
+use super::demands::{Accepts, Filter};
+
 /// Rules in a chunk: so many that a summary of 16 bits covers its words.
 pub(super) const CHUNK: usize = 1024;
 /// Dimensions there are.
 pub(super) const DIMS: usize = 7;
-/// Ranges of a field that may tell a rule from others: the ports of a multiport match.
-const MOST_RANGES: usize = 15;
 /// A value that is another node of a tree, not a class.
 const NODE: u16 = 0x8000;
 
@@ -66,7 +66,7 @@ impl Field {
         [Field::Src, Field::Dst, Field::Proto, Field::Sport, Field::Dport, Field::Iif, Field::Oif];
 
     /// The largest value.
-    const fn last(self) -> u32 {
+    pub const fn last(self) -> u32 {
         match self {
             Field::Src | Field::Dst => u32::MAX,
             Field::Sport | Field::Dport => 0xffff,
@@ -75,7 +75,7 @@ impl Field {
         }
     }
 
-    const fn is_port(self) -> bool {
+    pub const fn is_port(self) -> bool {
         matches!(self, Field::Sport | Field::Dport)
     }
 
@@ -90,99 +90,6 @@ impl Field {
             Field::Iif => u32::from(key.iif),
             Field::Oif => u32::from(key.oif),
         }
-    }
-}
-
-/// Values of a field that a rule accepts: disjoint inclusive ranges in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Accepts(Vec<(u32, u32)>);
-
-impl Accepts {
-    /// One range.
-    pub fn range(min: u32, max: u32) -> Accepts {
-        Accepts(if min <= max { vec![(min, max)] } else { Vec::new() })
-    }
-
-    /// Ranges in any order, overlapping or not.
-    pub fn ranges(ranges: impl IntoIterator<Item = (u32, u32)>) -> Accepts {
-        let mut all: Vec<_> = ranges.into_iter().filter(|(min, max)| min <= max).collect();
-        all.sort_unstable();
-        let mut merged: Vec<(u32, u32)> = Vec::new();
-        for (min, max) in all {
-            match merged.last_mut() {
-                Some(last) if min <= last.1.saturating_add(1) => last.1 = last.1.max(max),
-                _ => merged.push((min, max)),
-            }
-        }
-        Accepts(merged)
-    }
-
-    /// What is not in it, up to the last value of `field`.
-    pub fn invert(self, field: Field) -> Accepts {
-        let mut gaps = Vec::new();
-        let mut next = Some(0u32);
-        for (min, max) in self.0 {
-            if let Some(from) = next
-                && from < min
-            {
-                gaps.push((from, min - 1));
-            }
-            next = max.checked_add(1);
-        }
-        if let Some(from) = next
-            && from <= field.last()
-        {
-            gaps.push((from, field.last()));
-        }
-        Accepts(gaps)
-    }
-
-    /// The same, if `invert`.
-    pub fn inverted_if(self, invert: bool, field: Field) -> Accepts {
-        if invert { self.invert(field) } else { self }
-    }
-
-    /// What both accept.
-    pub fn and(self, other: &Accepts) -> Accepts {
-        let both = self.0.iter().flat_map(|a| {
-            other.0.iter().map(|b| (a.0.max(b.0), a.1.min(b.1))).filter(|(min, max)| min <= max)
-        });
-        Accepts(both.collect())
-    }
-}
-
-/// What a rule accepts in each field; `None` is everything.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Filter([Option<Accepts>; DIMS]);
-
-impl Filter {
-    /// Also demands this of `field`.
-    pub fn demand(&mut self, field: Field, accepts: Accepts) {
-        let place = &mut self.0[field as usize];
-        *place = Some(match place.take() {
-            Some(old) => old.and(&accepts),
-            None => accepts,
-        });
-    }
-
-    /// Demands all that `other` does too.
-    pub fn and(mut self, other: &Filter) -> Filter {
-        for (field, accepts) in Field::ALL.into_iter().zip(&other.0) {
-            if let Some(accepts) = accepts {
-                self.demand(field, accepts.clone());
-            }
-        }
-        self
-    }
-
-    /// Has no more ranges in a field than the longest list of ports.
-    pub fn is_simple(&self) -> bool {
-        self.0.iter().flatten().all(|accepts| accepts.0.len() <= MOST_RANGES)
-    }
-
-    /// Looks at ports.
-    pub fn has_ports(&self) -> bool {
-        Field::ALL.iter().any(|f| f.is_port() && self.0[*f as usize].is_some())
     }
 }
 
@@ -208,9 +115,7 @@ impl Chunk {
     /// A chunk of so many rules, each of which is a candidate for every packet.
     pub fn linear(len: usize) -> Chunk {
         let words = len.div_ceil(64).max(1);
-        let all = (0..words)
-            .map(|w| u64::MAX.checked_shr((64 * (w + 1)).saturating_sub(len) as u32).unwrap_or(0))
-            .collect();
+        let all = (0..words).map(|word| all_of(len, word)).collect();
         Chunk { words, all, dims: Box::default() }
     }
 
@@ -258,7 +163,7 @@ impl Chunk {
     }
 
     /// The next candidate.
-    #[inline]
+    #[inline(always)]
     pub fn next(&self, scan: &mut Scan) -> Option<usize> {
         while scan.word == 0 {
             if scan.summary == 0 {
@@ -271,6 +176,18 @@ impl Chunk {
         let bit = scan.word.trailing_zeros() as usize;
         scan.word &= scan.word - 1;
         Some(usize::from(scan.at) * 64 + bit)
+    }
+
+    /// Makes the candidate that [`next`](Self::next) has just given the next one again.
+    #[inline]
+    pub fn again(&self, scan: &mut Scan, candidate: usize) {
+        scan.word |= 1 << (candidate % 64);
+    }
+
+    /// Every packet has the same candidates.
+    #[inline]
+    pub fn is_linear(&self) -> bool {
+        self.dims.is_empty()
     }
 
     /// Leaves out the candidates before number `from`, which is a rule of the chunk and not behind the one to come.
@@ -299,6 +216,11 @@ impl Chunk {
         }
         word
     }
+}
+
+/// The bits of all of `len` rules in a word of a row.
+fn all_of(len: usize, word: usize) -> u64 {
+    u64::MAX.checked_shr((64 * (word + 1)).saturating_sub(len) as u32).unwrap_or(0)
 }
 
 /// How far a packet has come in a chunk.
@@ -332,7 +254,7 @@ impl Dim {
         let mut unknown = 0;
         if field.is_port() {
             unknown = (rows.len() / words) as u16;
-            rows.extend(std::iter::repeat_n(u64::MAX, words));
+            rows.extend((0..words).map(|word| all_of(filters.len(), word)));
         }
         let summaries = rows
             .chunks(words)

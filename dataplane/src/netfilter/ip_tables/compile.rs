@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use super::classify::Filter;
+use super::counts::Counts;
+use super::demands::Filter;
 use super::hashlimit::Hashlimit;
 use super::limit::Limit;
 use super::matches::Matcher;
@@ -287,6 +288,7 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
         initial.extend(self.table.chains.iter().map(|chain| chain.counters));
         let with_ports =
             demands.iter().any(|(filter, exact)| *exact == Exact::WithPorts || filter.has_ports());
+        let with_devices = rules.iter().any(|rule| rule.iif.is_some() || rule.oif.is_some());
         let (steps, chunks) = layout::steps(&mut chains, &rules, &demands, &self.order, !traced);
         Ok(Program {
             name: self.table.name,
@@ -295,6 +297,7 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
             steps: steps.into(),
             chunks: chunks.into(),
             with_ports,
+            with_devices,
             traced,
             counts: Counts::new(self.shared.env.lcores, &initial),
         })

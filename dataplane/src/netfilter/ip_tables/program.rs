@@ -6,19 +6,19 @@
 //! are called stand where the call is ([`super::compile`]), so that one classifier finds the rules of all of them.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
 
 use super::classify::{Chunk, Key, Scan};
+use super::counts::{Cell, Counts};
 use super::matches::{HotDrop, Matcher, World};
-use super::rule::{IpMatch, Policy, RuleCounters, TableName};
+use super::rule::{IpMatch, Policy, TableName};
 use super::target::{Extension, Then};
 use super::view::{PacketView, gather_headers, key_of};
 use super::world::EnvWorld;
 use super::{matches, trace};
-use crate::core::counters::Counter;
 use crate::netfilter::hooks::{HookCx, HookFn, Verdict, Verdicts};
 use crate::netfilter::nf_log::TraceKind;
 use crate::skb::{Skb, SkbExt, SkbList};
@@ -36,6 +36,8 @@ pub(super) struct Program {
     pub chunks: Box<[ChunkAt]>,
     /// Read the ports of every packet.
     pub with_ports: bool,
+    /// Some rule asks for a device.
+    pub with_devices: bool,
     /// Some rule of the rule set traces packets.
     pub traced: bool,
     pub counts: Counts,
@@ -47,9 +49,9 @@ pub(super) struct Chain {
     pub name: Arc<str>,
     pub policy: Option<Policy>,
     /// Its rules are these of [`Program::rules`].
-    pub rules: std::ops::Range<u32>,
+    pub rules: Range<u32>,
     /// Its steps, in these of [`Program::chunks`]; none if no packet begins there.
-    pub chunks: std::ops::Range<u32>,
+    pub chunks: Range<u32>,
 }
 
 /// A chunk of a chain's steps and the first of them.
@@ -215,8 +217,8 @@ impl Walk<'_, '_, '_, '_> {
                 continue;
             };
             let Some(i) = chunk.bits.next(&mut at.scan) else {
-                let next = StepAt { chunk: at.chunk + 1, place: 0 };
-                program.go(&mut at, next, key);
+                let next = at.chunk + 1;
+                program.go_to_chunk(&mut at, next, key);
                 continue;
             };
             let Some(step) = program.steps.get(chunk.first as usize + i) else { continue };
@@ -308,19 +310,83 @@ impl Walk<'_, '_, '_, '_> {
 }
 
 impl Program {
+    /// The verdict on every packet, if there is nothing to ask, and what counts them: the policy's cell or that of the first
+    /// rule.
+    fn same_for_all(&self, chain: &Chain, policy: usize) -> Option<(Verdict, usize)> {
+        if self.traced {
+            return None;
+        }
+        if chain.chunks.is_empty() {
+            let verdict = if chain.policy == Some(Policy::Drop) { Verdict::Drop } else { Verdict::Accept };
+            return Some((verdict, policy));
+        }
+        let chunk = self.chunks.get(chain.chunks.start as usize).filter(|chunk| chunk.bits.is_linear())?;
+        let step = self.steps.get(chunk.first as usize).filter(|step| step.exact == Exact::Always)?;
+        match step.deed {
+            Deed::Accept => Some((Verdict::Accept, step.rule as usize)),
+            Deed::Drop => Some((Verdict::Drop, step.rule as usize)),
+            _ => None,
+        }
+    }
+
+    /// Takes the first steps of a packet, as long as they are sure and stay in the first of the chain's chunks. Where that
+    /// does not lead to an end, `scan` is what is left.
+    #[inline]
+    fn begin(
+        &self,
+        chain: &Range<u32>,
+        first: &ChunkAt,
+        cells: &[Cell],
+        key: &Key,
+        scan: &mut Scan,
+    ) -> Option<End> {
+        while let Some(i) = first.bits.next(scan) {
+            let step = self.steps.get(first.first as usize + i)?;
+            let sure = step.exact == Exact::Always || (step.exact == Exact::WithPorts && key.ports);
+            let end = match step.deed {
+                Deed::Accept if sure => Some(End::Verdict(Verdict::Accept)),
+                Deed::Drop if sure => Some(End::Verdict(Verdict::Drop)),
+                Deed::Next | Deed::Enter { .. } if sure => None,
+                Deed::Leave { to } if sure && to.chunk == chain.start => {
+                    first.bits.seek(scan, usize::from(to.place));
+                    None
+                }
+                _ => {
+                    first.bits.again(scan, i);
+                    return None;
+                }
+            };
+            if let Some(cell) = cells.get(step.rule as usize) {
+                cell.add(1, u64::from(key.len));
+            }
+            if end.is_some() {
+                return end;
+            }
+        }
+        (chain.len() == 1).then_some(End::Policy)
+    }
+
     /// Goes on with another step of the same chain, further on.
     #[inline]
     fn go(&self, at: &mut Place, to: StepAt, key: &Key) {
         if at.chunk != to.chunk {
-            at.chunk = to.chunk;
-            if at.chunk >= at.end {
-                return;
-            }
-            let Some(chunk) = self.chunks.get(to.chunk as usize) else { return };
-            at.scan = chunk.bits.scan(key);
+            self.go_to_chunk(at, to.chunk, key);
         }
-        if let Some(chunk) = self.chunks.get(to.chunk as usize) {
+        if at.chunk < at.end
+            && to.place != 0
+            && let Some(chunk) = self.chunks.get(at.chunk as usize)
+        {
             chunk.bits.seek(&mut at.scan, usize::from(to.place));
+        }
+    }
+
+    #[inline]
+    fn go_to_chunk(&self, at: &mut Place, chunk: u32, key: &Key) {
+        at.chunk = chunk;
+        if at.chunk < at.end
+            && let Some(chunk) = self.chunks.get(chunk as usize)
+        {
+            at.scan = chunk.bits.scan(key);
         }
     }
 
@@ -356,32 +422,44 @@ impl HookFn for TableHook {
         let Some(chain) = program.chains.get(self.chain as usize) else { return };
         let cells = program.counts.of(cx.hands.lcore());
         let policy = program.rules.len() + self.chain as usize;
-        if chain.chunks.is_empty() && chain.policy == Some(Policy::Accept) && !program.traced {
-            // Nothing but a policy to count for.
+        if let Some((end, cell)) = program.same_for_all(chain, policy) {
             let bytes = list.iter().map(|skb| skb.network_len() as u64).sum();
-            return cells.get(policy).map_or((), |cell| cell.add(list.len() as u64, bytes));
+            if let Some(cell) = cells.get(cell) {
+                cell.add(list.len() as u64, bytes);
+            }
+            if end == Verdict::Drop {
+                (0..list.len()).for_each(|i| verdicts.set(i, end));
+            }
+            return;
         }
         let n = list.len().min(SkbList::CAPACITY);
         let mut keys = [Key::default(); SkbList::CAPACITY];
         let mut scans = [Scan::default(); SkbList::CAPACITY];
+        let devices_at = program.with_devices.then_some(cx.hook);
         for (skb, key) in list.iter_mut().zip(&mut keys) {
             gather_headers(skb);
-            *key = key_of(skb, cx.hook, program.with_ports);
+            *key = key_of(skb, devices_at, program.with_ports);
         }
-        if let Some(first) =
-            program.chunks.get(chain.chunks.start as usize).filter(|_| !chain.chunks.is_empty())
-        {
+        let first = program.chunks.get(chain.chunks.start as usize).filter(|_| !chain.chunks.is_empty());
+        if let Some(first) = first {
             first.bits.scan_burst(&keys[..n], &mut scans[..n]);
         }
+        // Traces are of the walk.
+        let first = first.filter(|_| !program.traced);
         let dropping = chain.policy == Some(Policy::Drop);
         let (mut packets, mut bytes) = (0, 0);
         let mut stack = Stack::new();
         let mut walk = Walk { program, cx, cells, chain: self.chain };
         for (i, skb) in list.iter_mut().enumerate() {
-            let Some((key, &scan)) = keys.get_mut(i).zip(scans.get(i)) else { return };
-            stack.clear();
-            let at = Place { chunk: chain.chunks.start, end: chain.chunks.end, chain: self.chain, scan };
-            match walk.run(skb, key, at, &mut stack) {
+            let Some((key, scan)) = keys.get_mut(i).zip(scans.get_mut(i)) else { return };
+            let begun = first.and_then(|first| program.begin(&chain.chunks, first, cells, key, scan));
+            let end = begun.unwrap_or_else(|| {
+                stack.clear();
+                let Range { start, end } = chain.chunks;
+                let at = Place { chunk: start, end, chain: self.chain, scan: *scan };
+                walk.run(skb, key, at, &mut stack)
+            });
+            match end {
                 End::Verdict(Verdict::Accept) => {}
                 End::Verdict(verdict) => verdicts.set(i, verdict),
                 End::Policy => {
@@ -400,65 +478,6 @@ impl HookFn for TableHook {
             && let Some(cell) = cells.get(policy)
         {
             cell.add(packets, bytes);
-        }
-    }
-}
-
-/// Packets and bytes, by one lcore.
-#[derive(Debug, Default)]
-pub(super) struct Cell {
-    packets: Counter,
-    bytes: Counter,
-}
-
-impl Cell {
-    #[inline]
-    fn add(&self, packets: u64, bytes: u64) {
-        self.packets.add(packets);
-        self.bytes.add(bytes);
-    }
-}
-
-/// What the rules, and behind them the policies of the chains, have counted.
-#[derive(Debug)]
-pub(super) struct Counts {
-    /// A row for each lcore, and one for whoever else runs hooks.
-    cells: Box<[Box<[Cell]>]>,
-    /// Where counting began, packets and bytes.
-    initial: Box<[[AtomicU64; 2]]>,
-}
-
-impl Counts {
-    pub fn new(lcores: usize, initial: &[RuleCounters]) -> Counts {
-        let row = || initial.iter().map(|_| Cell::default()).collect();
-        Counts {
-            cells: (0..=lcores).map(|_| row()).collect(),
-            initial: initial.iter().map(|c| [c.packets.into(), c.bytes.into()]).collect(),
-        }
-    }
-
-    #[inline]
-    fn of(&self, lcore: usize) -> &[Cell] {
-        self.cells.get(lcore).or(self.cells.last()).map_or(&[], |row| row)
-    }
-
-    /// The sum over all lcores and where counting began.
-    pub fn read(&self, at: usize) -> RuleCounters {
-        let start = |i: usize| self.initial.get(at).map_or(0, |c| c[i].load(Ordering::Relaxed));
-        let sum = |start: u64, of: fn(&Cell) -> &Counter| {
-            self.cells
-                .iter()
-                .filter_map(|row| row.get(at))
-                .fold(start, |s, cell| s.wrapping_add(of(cell).get()))
-        };
-        RuleCounters { packets: sum(start(0), |c| &c.packets), bytes: sum(start(1), |c| &c.bytes) }
-    }
-
-    /// Adds what was counted elsewhere.
-    pub fn add(&self, at: usize, more: RuleCounters) {
-        if let Some([packets, bytes]) = self.initial.get(at) {
-            packets.fetch_add(more.packets, Ordering::Relaxed);
-            bytes.fetch_add(more.bytes, Ordering::Relaxed);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a rule demands of the fields that classifiers look at.
 
-use crate::netfilter::ip_tables::classify::{Accepts, Field, Filter};
+use crate::netfilter::ip_tables::classify::Field;
+use crate::netfilter::ip_tables::demands::{Accepts, Filter};
 use crate::netfilter::ip_tables::program::{DevSet, Exact};
 use crate::netfilter::ip_tables::rule::*;
 

@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use crate::netfilter::ip_tables::classify::{CHUNK, Chunk, Filter};
+use crate::netfilter::ip_tables::classify::{CHUNK, Chunk};
+use crate::netfilter::ip_tables::demands::Filter;
 use crate::netfilter::ip_tables::program::{
     Action, Chain, ChunkAt, Deed, Exact, NO_RULE, Rule, Step, StepAt,
 };
