@@ -111,6 +111,7 @@ fn port_config(interface: &Interface, workers: usize, interrupts: bool) -> PortC
         promiscuous: interface.promiscuous.value,
         rx_interrupts: interrupts,
         rss: true,
+        vlan_insert: true,
     }
 }
 
