@@ -232,14 +232,14 @@ fn nesting(table: &[NetDevice], device: &NetDevice) -> usize {
 /// What is done with tags under a device. A bond does what its members do; inserting is asked of a driver only where
 /// packets can come from a VLAN device.
 fn vlan_offload(table: &[NetDevice], device: &NetDevice) -> VlanOffload {
-    let members = || device.bond.iter().flat_map(|bond| &bond.members).filter_map(|m| table.get(m.dev.index()));
+    let members =
+        || device.bond.iter().flat_map(|bond| &bond.members).filter_map(|m| table.get(m.dev.index()));
     let above = table.get(device.master.index()).filter(|_| device.master != IfIndex::NONE);
     let has_vlans = device.vlans.is_some() || above.is_some_and(|bond| bond.vlans.is_some());
     match device.kind {
-        DeviceKind::Port(_) => VlanOffload {
-            inserts: device.vlan_offload.inserts && has_vlans,
-            ..device.vlan_offload
-        },
+        DeviceKind::Port(_) => {
+            VlanOffload { inserts: device.vlan_offload.inserts && has_vlans, ..device.vlan_offload }
+        }
         DeviceKind::Bond => VlanOffload {
             strips: members().find_map(|member| member.vlan_offload.strips),
             inserts: has_vlans && members().count() > 0 && members().all(|m| m.vlan_offload.inserts),

@@ -95,10 +95,8 @@ fn drop_failed(env: &Env<'_>, dev: IfIndex, list: &mut SkbList, failed: u32) -> 
     }
     let mut gone = SkbList::new();
     list.extract(failed, &mut gone);
-    let refused = Refused {
-        packets: gone.len() as u64,
-        bytes: gone.iter().map(|skb| skb.len() as u64).sum(),
-    };
+    let refused =
+        Refused { packets: gone.len() as u64, bytes: gone.iter().map(|skb| skb.len() as u64).sum() };
     env.cells.device(dev).tx_dropped.add(refused.packets);
     env.kfree_skb_list(&mut gone, Node::VlanXmit, DropReason::Nomem);
     refused
