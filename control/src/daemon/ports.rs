@@ -112,6 +112,7 @@ fn port_config(interface: &Interface, workers: usize, interrupts: bool) -> PortC
         rx_interrupts: interrupts,
         rss: true,
         vlan_insert: true,
+        vlan_strip: true,
     }
 }
 

@@ -7,7 +7,8 @@ impl Port {
     /// Takes 802.1Q tags out of received frames and puts them beside the data, or leaves them in.
     ///
     /// # Errors
-    /// [`Error::Port`], unsupported where [`PortInfo::strips_vlan`](crate::PortInfo::strips_vlan) is false.
+    /// [`Error::Port`], unsupported where [`PortInfo::strips_vlan`](crate::PortInfo::strips_vlan) is false, and with
+    /// net_af_packet, which wants to know when it is opened.
     pub fn set_vlan_strip(&self, on: bool) -> Result<(), Error> {
         self.set_vlan_offload("set VLAN stripping", dpdk_sys::SKIFF_VLAN_STRIP_OFFLOAD as i32, on)
     }

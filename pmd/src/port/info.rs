@@ -62,7 +62,7 @@ bitflags! {
 }
 
 /// A port's nature and set-up.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PortInfo {
     /// The driver's name, as in `net_e1000_igb`.
     pub driver: String,
@@ -105,15 +105,15 @@ pub struct PortInfo {
 }
 
 impl PortInfo {
-    /// It can take 802.1Q tags out of received frames ([`Port::set_vlan_strip`]).
+    /// It can take 802.1Q tags out of received frames ([`Port::set_vlan_strip`], where it can be switched).
     pub fn strips_vlan(&self) -> bool {
         self.rx_offload_capa.contains(RxOffload::VLAN_STRIP)
     }
 
-    /// It takes out tags of either protocol, and does not tell which: the kernel has done it before the driver sees
-    /// the frame.
+    /// It takes out tags of either protocol from the start, and does not tell which: the kernel has done it before the
+    /// driver sees the frame.
     pub fn strips_any_vlan(&self) -> bool {
-        self.strips_vlan() && self.driver == "net_af_packet"
+        self.rx_offloads.contains(RxOffload::VLAN_STRIP)
     }
 
     /// It puts in the 802.1Q tag a packet asks for.

@@ -35,6 +35,9 @@ pub struct PortConfig {
     pub rss: bool,
     /// Leave VLAN tags of sent packets to the driver, where it can put them in.
     pub vlan_insert: bool,
+    /// Take VLAN tags out of received frames from the start, where the kernel under the driver has done it already
+    /// ([`PortInfo::strips_any_vlan`](crate::PortInfo::strips_any_vlan)) and this cannot be switched later.
+    pub vlan_strip: bool,
 }
 
 impl Default for PortConfig {
@@ -50,6 +53,7 @@ impl Default for PortConfig {
             rx_interrupts: false,
             rss: true,
             vlan_insert: true,
+            vlan_strip: true,
         }
     }
 }
@@ -118,7 +122,14 @@ fn rx_offloads(cfg: &PortConfig, pool: &Pool, info: &rte_eth_dev_info) -> RxOffl
     let frame = u32::from(cfg.mtu.unwrap_or(1500)) + FRAME_OVERHEAD;
     wanted.set(RxOffload::SCATTER, frame > u32::from(pool.data_room()));
     wanted.set(RxOffload::RSS_HASH, cfg.rss);
+    wanted.set(RxOffload::VLAN_STRIP, cfg.vlan_strip && kernel_strips(info));
     wanted & RxOffload::from_bits_retain(info.rx_offload_capa)
+}
+
+/// The kernel under the driver takes tags out in any case. Without stripping the driver puts them back, all as customer
+/// tags: a service tag (802.1ad) would not be known for one.
+pub(super) fn kernel_strips(info: &rte_eth_dev_info) -> bool {
+    driver_name(info) == "net_af_packet"
 }
 
 fn tx_offloads(cfg: &PortConfig, info: &rte_eth_dev_info) -> TxOffload {
