@@ -454,6 +454,11 @@ impl Rig {
                     self.shared.igmp_budget.give_back();
                     self.shared.control_cells().delivered.add(1);
                 }
+                ToControl::SlowProtocol { dev, skb } => {
+                    texts.push(format!("SlowProtocol on {dev}: {:x?}", &skb.data()[12..15]));
+                    self.shared.slow_budget.give_back();
+                    self.shared.control_cells().delivered.add(1);
+                }
                 ToControl::McUnresolved { .. } => {
                     texts.push("McUnresolved".to_owned());
                     self.shared.unresolved_budget.give_back();
