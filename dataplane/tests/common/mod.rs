@@ -12,6 +12,7 @@
 
 #![allow(dead_code, unused_imports)]
 
+pub mod bonds;
 pub mod frames;
 
 use std::collections::BTreeMap;
