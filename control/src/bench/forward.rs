@@ -25,14 +25,14 @@ use skiff_dataplane::netfilter::hooks::Hooks;
 use skiff_dataplane::skb::{Skb, SkbList};
 use skiff_dataplane::time::Instant;
 use skiff_pmd::{
-    Eal, EalConfig, Hugepages, Pool, PoolConfig, Port, PortConfig, PortId, RxQueue, TxQueue,
-    pin_current_thread, rdtsc, thread_cpu_time_ns, tsc_hz,
+    Eal, EalConfig, Hugepages, Pool, PoolConfig, Port, PortConfig, PortId, RxQueue, pin_current_thread,
+    rdtsc, thread_cpu_time_ns, tsc_hz,
 };
 
 use super::traffic::{Case, ROUTER_MAC, write_pcap};
 
-const IN: IfIndex = IfIndex(2);
-const OUT: IfIndex = IfIndex(3);
+pub(super) const IN: IfIndex = IfIndex(2);
+pub(super) const OUT: IfIndex = IfIndex(3);
 /// Gateways the routes are spread over.
 const GATEWAYS: u32 = 16;
 /// Groups of the FIB for prefixes longer than /24.
@@ -142,13 +142,25 @@ pub(super) struct Bench {
 
 /// Brings up EAL with a generator that plays `pcap` and a port that swallows.
 pub(super) fn start(cpu: Option<u16>, pcap: &std::path::Path, frames: usize) -> Result<(Eal, Bench)> {
+    start_with(cpu, pcap, frames, 1)
+}
+
+/// The same with several ports that swallow.
+pub(super) fn start_with(
+    cpu: Option<u16>,
+    pcap: &std::path::Path,
+    frames: usize,
+    outs: u16,
+) -> Result<(Eal, Bench)> {
     let mbufs = (frames.next_power_of_two() as u32 * 2).max(16_384);
     let eal = Eal::init(EalConfig {
         program: "skiff-bench".to_owned(),
         memory_mib: 64 + mbufs / 1024 * 3,
         hugepages: Hugepages::Prefer,
         main_cpu: None,
-        vdevs: vec![format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display()), "net_null0".to_owned()],
+        vdevs: std::iter::once(format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display()))
+            .chain((0..outs).map(|i| format!("net_null{i}")))
+            .collect(),
         pci_allow: Vec::new(),
         file_prefix: format!("skiff-bench-{}", std::process::id()),
         extra_args: Vec::new(),
@@ -162,12 +174,17 @@ pub(super) fn start(cpu: Option<u16>, pcap: &std::path::Path, frames: usize) -> 
     )?;
     let wanted = PortConfig::default();
     let (rx_port, rx, _) = Port::open(&eal, PortId(0), "in", &wanted, &pool)?;
-    let (tx_port, _, tx) = Port::open(&eal, PortId(1), "out", &wanted, &pool)?;
-    Ok((eal, Bench::new(pool, rx, tx, vec![rx_port, tx_port])?))
+    let (mut ports, mut table) = (vec![rx_port], TxTable::default());
+    for id in 1..=outs {
+        let (port, _, tx) = Port::open(&eal, PortId(id), &format!("out{id}"), &wanted, &pool)?;
+        ports.push(port);
+        tx.into_iter().for_each(|queue| table.set(id, TxPath::Queue(queue)));
+    }
+    Ok((eal, Bench::new(pool, rx, table, ports)?))
 }
 
 impl Bench {
-    fn new(pool: Pool, rx: Vec<RxQueue>, tx: Vec<TxQueue>, ports: Vec<Port>) -> Result<Bench> {
+    fn new(pool: Pool, rx: Vec<RxQueue>, table: TxTable, ports: Vec<Port>) -> Result<Bench> {
         let qsbr = Arc::new(Qsbr::new(1));
         let fib = FibWriter::new(TBL8_GROUPS, Arc::clone(&qsbr))?;
         let mut neigh = NeighCache::new(4096, GcParams::default(), 1, Instant::ZERO);
@@ -180,10 +197,6 @@ impl Bench {
             Arc::clone(neigh.table()),
             0,
         ));
-        let mut table = TxTable::default();
-        for queue in tx {
-            table.set(1, TxPath::Queue(queue));
-        }
         let worker = Worker {
             id: 0,
             cpu: None,
@@ -315,7 +328,14 @@ fn per_packet(cpu_ns: u64, packets: u64) -> f64 {
 }
 
 fn snapshot(generation: u64, stage_timing: bool) -> Snapshot {
-    let device = |ifindex: IfIndex, port: u16, addr: &str| NetDevice {
+    let devices =
+        [NetDevice::loopback(), port_device(IN, 0, "10.0.0.1/24"), port_device(OUT, 1, "10.0.1.1/24")];
+    Snapshot::new(generation, devices, Sysctl::default(), stage_timing)
+}
+
+/// A port's device; without an address if `addr` is none.
+pub(super) fn port_device(ifindex: IfIndex, port: u16, addr: &str) -> NetDevice {
+    NetDevice {
         ifindex,
         name: format!("port{port}"),
         kind: DeviceKind::Port(PortId(port)),
@@ -325,7 +345,5 @@ fn snapshot(generation: u64, stage_timing: bool) -> Snapshot {
         carrier: true,
         addresses: addr.parse().map(InterfaceAddress::new).into_iter().collect(),
         ..NetDevice::absent()
-    };
-    let devices = [NetDevice::loopback(), device(IN, 0, "10.0.0.1/24"), device(OUT, 1, "10.0.1.1/24")];
-    Snapshot::new(generation, devices, Sysctl::default(), stage_timing)
+    }
 }

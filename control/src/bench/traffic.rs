@@ -30,11 +30,14 @@ pub enum Case {
     /// 65,535 flows over 1,000,000 routes.
     #[value(name = "1mroutes")]
     Routes1m,
+    /// 1024 flows over 1024 /24, sent by bonds of two ports: what each costs beyond a plain port.
+    #[value(name = "bond")]
+    Bond,
 }
 
 impl Case {
     /// All of them, in the order reports print them.
-    pub const ALL: [Case; 4] = [Case::OneFlow, Case::Flows1024, Case::Flows65k, Case::Routes1m];
+    pub const ALL: [Case; 5] = [Case::OneFlow, Case::Flows1024, Case::Flows65k, Case::Routes1m, Case::Bond];
 
     /// The word on the command line and in reports.
     pub const fn name(self) -> &'static str {
@@ -43,13 +46,14 @@ impl Case {
             Case::Flows1024 => "1024flows",
             Case::Flows65k => "65kflows",
             Case::Routes1m => "1mroutes",
+            Case::Bond => "bond",
         }
     }
 
     const fn sizes(self) -> (usize, usize) {
         match self {
             Case::OneFlow => (1, 1),
-            Case::Flows1024 => (1024, 1024),
+            Case::Flows1024 | Case::Bond => (1024, 1024),
             Case::Flows65k => (65_535, 10_000),
             Case::Routes1m => (65_535, 1_000_000),
         }
