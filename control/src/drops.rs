@@ -39,6 +39,7 @@ fn reasons(node: Node) -> &'static [DropReason] {
     match node {
         Node::Poll => &[],
         Node::NetifReceive => &[DevReady, UnhandledProto],
+        Node::BondHandleFrame => &[UnhandledProto, OtherHost, PuntFull],
         Node::ArpRcv => &[OtherHost, ArpIgnored, Nomem],
         Node::IpRcv => &[OtherHost, IpInhdr, IpCsum, PktTooSmall],
         Node::IpRcvFinish => &[
@@ -82,6 +83,7 @@ fn reasons(node: Node) -> &'static [DropReason] {
         Node::IpOutput => &[IpInhdr, IpInnoroutes, PktTooBig, FragFailed, Nomem],
         Node::NeighResolve => &[PuntFull, NeighQueuefull, NeighFailed, NeighCreatefail, QueuePurge, Shutdown],
         Node::DevQueueXmit => &[DevReady],
+        Node::BondStartXmit => &[NoTxTarget, Nomem],
         Node::HardStartXmit => &[TxFull, HandoffFull],
     }
 }

@@ -178,6 +178,13 @@ impl Pkt {
         mbuf.ol_flags |= dpdk_sys::SKIFF_TX_VLAN;
     }
 
+    /// The tag the device is asked to insert, if it is.
+    #[inline]
+    pub fn tx_vlan(&self) -> Option<u16> {
+        let mbuf = self.mbuf();
+        (mbuf.ol_flags & dpdk_sys::SKIFF_TX_VLAN != 0).then_some(mbuf.vlan_tci)
+    }
+
     /// Forgets what the driver found out and what the device was asked to do: for packets that go round
     /// in software.
     #[inline]

@@ -42,6 +42,11 @@ impl Router {
                 ToControl::ArpProxy { dev, frame } => {
                     self.neigh.proxy_later(dev, frame, now);
                 }
+                ToControl::SlowProtocol { .. } => {
+                    self.shared.slow_budget.give_back();
+                    self.shared.control_cells().delivered.add(1);
+                }
+                ToControl::BondArp { .. } => {}
             }
         }
         self.neigh.tick(now, &mut actions);
@@ -235,11 +240,13 @@ impl Router {
             match message {
                 ToControl::Resolve { skb, .. }
                 | ToControl::Igmp { skb, .. }
+                | ToControl::SlowProtocol { skb, .. }
                 | ToControl::McUnresolved { skb, .. } => self.kfree_skb(skb, DropReason::Shutdown),
                 ToControl::NeighUsed(_)
                 | ToControl::Arp { .. }
                 | ToControl::McWrongVif { .. }
                 | ToControl::ArpProxy { .. }
+                | ToControl::BondArp { .. }
                 | ToControl::Martian(_) => {}
             }
         }

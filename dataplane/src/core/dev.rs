@@ -2,14 +2,16 @@
 //!
 //! Uses:  the Ethernet header, and where IPv4 has its destination, to bring the route closer.
 //! Sets:  every field (a received mbuf's are not cleared), pkt_type, network_offset.
-//! Next:  ip_list_rcv, arp_process.
+//! Next:  ip_list_rcv, arp_process, bond_handle_frame (members of a bond).
 //! Drops: dev_ready (device down), otherhost, unhandled_proto.
 
+use super::bond_rcv::{bond_handle_finish, bond_handle_frame};
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
 use crate::device::NetDevice;
 use crate::ipv4::ip_input::ip_list_rcv;
 use crate::neigh::arp_process::arp_process;
+use crate::net::IfIndex;
 use crate::netfilter::hooks::{Hook, nf_hook_device};
 use crate::skb::eth::{self, ETH_P_ARP, ETH_P_IP, EthHeader};
 use crate::skb::{Skb, SkbExt, SkbFields, SkbList, pkt_type};
@@ -22,6 +24,9 @@ pub fn netif_receive_skb_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice,
     if !dev.up {
         env.cells.device(dev.ifindex).rx_dropped.add(count);
         return env.kfree_skb_list(list, Node::NetifReceive, DropReason::DevReady);
+    }
+    if dev.master != IfIndex::NONE {
+        return bond_handle_frame(env, hands, dev, list);
     }
 
     let mac = dev.mac_word();
@@ -58,6 +63,9 @@ pub fn netif_receive_skb_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice,
 
 /// What comes after the hook L2_INPUT.
 pub fn netif_receive_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
+    if dev.master != IfIndex::NONE {
+        return bond_handle_finish(env, hands, dev, list);
+    }
     let mac = dev.mac_word();
     let others = list.mask_of(|skb| !is_ip_for_host(skb, mac));
     demux(env, hands, dev, list, others);
@@ -69,7 +77,7 @@ pub fn netif_receive_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, l
 /// The fields of a packet `dev` received. Not inlined, so that the compiler copies them in two wide stores instead of
 /// setting them one by one in every packet.
 #[inline(never)]
-fn received_by(dev: &NetDevice) -> SkbFields {
+pub(super) fn received_by(dev: &NetDevice) -> SkbFields {
     SkbFields { iif: dev.ifindex.0, network_offset: eth::HEADER_LEN as u8, ..SkbFields::default() }
 }
 

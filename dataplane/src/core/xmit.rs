@@ -1,7 +1,7 @@
 //! `dev_queue_xmit` and `hard_start_xmit`: from a device to a driver's transmit ring.
 //!
 //! Uses:  oif.   Sets: nothing.
-//! Next:  hooks L2_ENQUEUE and L2_DEQUEUE, the wire.
+//! Next:  hooks L2_ENQUEUE and L2_DEQUEUE, bond_start_xmit (bonds), the wire.
 //! Drops: dev_ready (device not running), tx_full (ring full), handoff_full.
 //!
 //! Packets gather in one buffer a port and go to the driver when 32 are there or the poll round ends, so a driver
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use skiff_pmd::{Ring, TxQueue};
 
+use super::bond_xmit::bond_start_xmit;
 use super::counters::MAX_PORTS;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
@@ -146,7 +147,7 @@ fn buffer(hands: &mut Hands, slot: usize) -> Option<&mut SkbList> {
 /// Moves a whole list to its device at once. What cannot go there stays in the list.
 #[inline]
 fn queue_all(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbList) {
-    let Some(slot) = slot_of(env, hands, oif) else { return };
+    let Some(slot) = slot_of(env, hands, oif) else { return not_a_port(env, hands, oif, list) };
     let Some(room) = buffer(hands, slot) else { return };
     room.append(list);
     if !list.is_empty() {
@@ -160,7 +161,8 @@ fn queue_all(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbList)
 
 #[inline]
 fn queue_one(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
-    let Some(slot) = slot_of(env, hands, IfIndex(skb.fields().oif)) else { return refuse(env, skb) };
+    let oif = IfIndex(skb.fields().oif);
+    let Some(slot) = slot_of(env, hands, oif) else { return one_not_to_a_port(env, hands, oif, skb) };
     let Some(room) = buffer(hands, slot) else { return refuse(env, skb) };
     if let Err(skb) = room.push(skb) {
         hard_start_xmit(env, hands, slot);
@@ -171,10 +173,47 @@ fn queue_one(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
     }
 }
 
+/// A list for a device that is no port, or one that cannot send. What nobody takes stays in the list.
+#[inline(never)]
+fn not_a_port(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbList) {
+    let dev = env.snap.device(oif);
+    if dev.kind == DeviceKind::Bond && dev.up {
+        bond_start_xmit(env, hands, dev, list);
+    }
+}
+
+#[inline(never)]
+fn one_not_to_a_port(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, skb: Skb) {
+    let mut one = SkbList::new();
+    let _ = one.push(skb);
+    not_a_port(env, hands, oif, &mut one);
+    one.drain().for_each(|skb| refuse(env, skb));
+}
+
+/// Packets that a device above has given to `dev`, all with that in their `oif` field: they pass the hook L2_ENQUEUE
+/// there too.
+pub(super) fn lower_xmit(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, list: &mut SkbList) {
+    if env.snap.hooks.has(Hook::L2Enqueue) {
+        l2_enqueue(env, hands, list);
+        return dev_queue_list(env, hands, list);
+    }
+    queue_all(env, hands, dev, list);
+    list.drain().for_each(|skb| refuse(env, skb));
+}
+
 #[cold]
 fn refuse(env: &Env<'_>, skb: Skb) {
-    env.cells.device(IfIndex(skb.fields().oif)).tx_dropped.add(1);
+    count_tx_dropped(env, IfIndex(skb.fields().oif), 1);
     env.kfree_skb(skb, Node::DevQueueXmit, DropReason::DevReady);
+}
+
+/// Counts packets that a device did not send. A bond's counters are the sums of its members'.
+fn count_tx_dropped(env: &Env<'_>, dev: IfIndex, packets: u64) {
+    env.cells.device(dev).tx_dropped.add(packets);
+    let master = env.snap.device(dev).master;
+    if master != IfIndex::NONE {
+        env.cells.device(master).tx_dropped.add(packets);
+    }
 }
 
 /// Gives every waiting packet to its driver. Called at the end of each poll round.
@@ -244,16 +283,23 @@ fn transmit(env: &Env<'_>, path: &mut TxPath, dev: IfIndex, buffer: &mut SkbList
             queue_cells.packets.add(sent);
             cells.tx_packets.add(sent);
             cells.tx_bytes.add(bytes - left);
+            let master = env.snap.device(dev).master;
+            if master != IfIndex::NONE {
+                // A bond's counters are the sums of its members'.
+                let cells = env.cells.device(master);
+                cells.tx_packets.add(sent);
+                cells.tx_bytes.add(bytes - left);
+            }
             if sent < offered {
                 queue_cells.full.add(1);
-                cells.tx_dropped.add(offered - sent);
+                count_tx_dropped(env, dev, offered - sent);
                 env.kfree_skb_list(buffer, Node::HardStartXmit, DropReason::TxFull);
             }
         }
         TxPath::Handoff(ring) => {
             ring.enqueue_burst(buffer);
             if !buffer.is_empty() {
-                cells.tx_dropped.add(buffer.len() as u64);
+                count_tx_dropped(env, dev, buffer.len() as u64);
                 env.kfree_skb_list(buffer, Node::HardStartXmit, DropReason::HandoffFull);
             }
         }
