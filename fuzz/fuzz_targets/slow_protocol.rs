@@ -17,7 +17,8 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     let mut now = Instant::from_secs(1);
-    let mut bond = BondMachine::new("bond0", IfIndex(9), options, None, true, now);
+    let mut bond = BondMachine::new("bond0", IfIndex(9), options, None, 1, now);
+    bond.set_up(true, now);
     for dev in 1..=2 {
         let info = MemberInfo {
             name: format!("eth{dev}"),

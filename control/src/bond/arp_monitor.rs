@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use skiff_dataplane::device::bond::BondMode;
-use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::net::{IfIndex, MacAddr};
 use skiff_dataplane::time::Instant;
 
 use super::machine::{BondEffect, BondMachine};
@@ -18,6 +18,8 @@ pub struct ArpSeen {
     pub reply: bool,
     /// Who sent it.
     pub sender: Ipv4Addr,
+    /// Its hardware address.
+    pub sender_mac: MacAddr,
     /// Whom it asks for or answers.
     pub target: Ipv4Addr,
 }
@@ -75,6 +77,9 @@ impl BondMachine {
     /// ARP came in by `dev`.
     pub fn arp_seen(&mut self, dev: IfIndex, arp: &ArpSeen, now: Instant) {
         let Some(at) = self.position(dev) else { return };
+        if let Some(rlb) = self.balancer.rlb() {
+            rlb.heard(arp.sender.to_bits(), arp.sender_mac, arp.target.to_bits(), arp.reply);
+        }
         let active = self.is_active(dev);
         if !self.options.arp_validate.checks(active) {
             self.members[at].watch.last_rx = Some(now);

@@ -3,20 +3,18 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use skiff_dataplane::device::bond::{Bond, BondMember, BondMode};
+use skiff_dataplane::device::bond::{Bond, BondMode};
 use skiff_dataplane::net::{IfIndex, MacAddr};
 use skiff_dataplane::time::Instant;
 
-use super::balance::learning_packet;
+use super::balance::Balancer;
 use super::lacp::wire::SlowPdu;
 use super::lacp::{self, Lacp, LacpEvent, PortLink};
 use super::member::{Member, MemberInfo};
-use super::mii::{Delays, Look, MiiLink};
-use super::notify::{IGMP_PERIOD, Repeats};
-use super::options::{
-    BondOptions, BondSlaveOptions, BondStatus, FailOverMac, MemberStatus, MiiStatus, OptionName, uses_primary,
-};
-use super::select::{Candidate, Preference, select};
+use super::mii::MiiLink;
+use super::notify::Repeats;
+use super::options::{BondOptions, BondSlaveOptions, MiiStatus, OptionName, uses_primary};
+use super::select::Candidate;
 
 /// What a bond wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,48 +63,51 @@ pub enum BondEffect {
 }
 
 /// A bond.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct BondMachine {
     name: String,
-    dev: IfIndex,
+    pub(super) dev: IfIndex,
     pub(super) options: BondOptions,
-    up: bool,
-    mac: MacAddr,
+    pub(super) up: bool,
+    pub(super) mac: MacAddr,
     /// Somebody chose the address: it is not that of the first member.
-    mac_is_set: bool,
+    pub(super) mac_is_set: bool,
     pub(super) own_addresses: Vec<Ipv4Addr>,
     pub(super) members: Vec<Member>,
     pub(super) active: Option<IfIndex>,
     /// The member the ARP monitor tries while there is no active one.
     pub(super) probing: Option<IfIndex>,
-    force_primary: bool,
+    pub(super) force_primary: bool,
     pub(super) lacp: Option<Lacp>,
-    carrier: bool,
-    failovers: u64,
-    garps: Repeats,
-    igmp: Repeats,
+    pub(super) carrier: bool,
+    pub(super) failovers: u64,
+    pub(super) garps: Repeats,
+    pub(super) igmp: Repeats,
     monitor_at: Option<Instant>,
     lacp_at: Option<Instant>,
-    learning_at: Option<Instant>,
-    shown: Option<Bond>,
+    pub(super) balancer: Balancer,
+    /// Members that balance by load, with their speeds, as the tables know them.
+    pub(super) balanced: Option<Vec<(IfIndex, u32)>>,
+    pub(super) shown: Option<Bond>,
     pub(super) effects: Vec<BondEffect>,
 }
 
 impl BondMachine {
-    /// A bond without members. It takes the address of the first one, unless it is given `mac`.
+    /// A bond without members, down, that `lcores` workers send by. It takes the address of its first member, unless it
+    /// is given `mac`.
     pub fn new(
         name: &str,
         dev: IfIndex,
         options: BondOptions,
         mac: Option<MacAddr>,
-        up: bool,
+        lcores: usize,
         now: Instant,
     ) -> BondMachine {
         let mut machine = BondMachine {
             name: name.to_owned(),
             dev,
             options,
-            up,
+            up: false,
             mac: mac.unwrap_or(MacAddr::ZERO),
             mac_is_set: mac.is_some(),
             own_addresses: Vec::new(),
@@ -121,7 +122,8 @@ impl BondMachine {
             igmp: Repeats::default(),
             monitor_at: None,
             lacp_at: None,
-            learning_at: None,
+            balancer: Balancer::new(lcores),
+            balanced: None,
             shown: None,
             effects: Vec::new(),
         };
@@ -360,7 +362,8 @@ impl BondMachine {
     }
 
     fn follow_options(&mut self, before: &BondOptions, now: Instant) {
-        let timing = |o: &BondOptions| (o.mode, o.miimon_ms, o.arp_interval_ms, o.lp_interval_s);
+        let timing =
+            |o: &BondOptions| (o.mode, o.miimon_ms, o.arp_interval_ms, o.lp_interval_s, o.tlb_dynamic_lb);
         if timing(before) != timing(&self.options) {
             self.restart(now);
         }
@@ -410,7 +413,7 @@ impl BondMachine {
         if !self.up || self.members.is_empty() {
             return None;
         }
-        let timers = [self.monitor_at, self.lacp_at, self.learning_at];
+        let timers = [self.monitor_at, self.lacp_at, self.balancer.deadline()];
         let repeats =
             [&self.garps, &self.igmp].map(|repeats| repeats.deadline().filter(|_| self.can_notify()));
         timers.into_iter().chain(repeats).flatten().min()
@@ -424,7 +427,7 @@ impl BondMachine {
     /// Does what is due, and says when there is more to do.
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
         self.deadline()?;
-        let (monitor, learning) = (self.monitor_period(), self.learning_period());
+        let monitor = self.monitor_period();
         if due(&mut self.monitor_at, monitor, now) {
             if self.options.miimon_ms > 0 { self.mii_turn(now) } else { self.arp_turn(now) }
         }
@@ -434,29 +437,10 @@ impl BondMachine {
             let events = lacp.turn(now);
             self.lacp_events(IfIndex::NONE, events);
         }
-        if due(&mut self.learning_at, learning, now) {
-            self.teach();
-        }
+        self.balance(now);
         self.finish();
         self.repeat(now);
         self.deadline()
-    }
-
-    /// Notices after a failover: none before the bond has a link.
-    fn repeat(&mut self, now: Instant) {
-        let ready = self.can_notify();
-        if self.garps.due(ready, now)
-            && let Some(dev) = self.active
-        {
-            self.effects.push(BondEffect::Announce { dev });
-        }
-        if self.igmp.due(ready, now) {
-            self.effects.push(BondEffect::ResendIgmp);
-        }
-    }
-
-    fn can_notify(&self) -> bool {
-        self.carrier && self.active.is_some()
     }
 
     /// Every timer anew, after what they depend on changed.
@@ -472,79 +456,20 @@ impl BondMachine {
         }
         self.monitor_at = self.monitor_period().map(|period| now + period);
         self.lacp_at = wanted.then_some(now + lacp::TICK);
-        self.learning_at = self.learning_period().map(|period| now + period);
+        self.balancer.restart(&self.options, now);
+        self.balanced = None;
         if self.options.miimon_ms == 0 && self.options.arp_interval_ms == 0 {
             self.members.iter_mut().for_each(|member| member.link.force(true));
         }
         self.members.iter_mut().for_each(|member| member.watch.give_chance(now));
     }
 
-    fn monitor_period(&self) -> Option<Duration> {
+    pub(super) fn monitor_period(&self) -> Option<Duration> {
         let millis = self.options.miimon_ms.max(self.options.arp_interval_ms);
         (millis > 0).then(|| Duration::from_millis(u64::from(millis)))
     }
 
-    fn learning_period(&self) -> Option<Duration> {
-        let period = Duration::from_secs(u64::from(self.options.lp_interval_s));
-        self.swaps_mac_by_load().then_some(period)
-    }
-
-    fn mii_turn(&mut self, now: Instant) {
-        let impatient = !self.members.iter().any(|member| self.transmits(member));
-        let delays = Delays {
-            up: self.options.updelay_ticks(),
-            down: self.options.downdelay_ticks(),
-            impatient: if uses_primary(self.options.mode) { self.active.is_none() } else { impatient },
-        };
-        for at in 0..self.members.len() {
-            let carrier = self.members[at].has_carrier();
-            let look = self.members[at].link.look(carrier, delays);
-            self.heed(at, look, now);
-        }
-        self.select_active(now);
-    }
-
-    fn heed(&mut self, at: usize, look: Look, now: Instant) {
-        let ms = |looks: u32| u64::from(looks) * u64::from(self.options.miimon_ms);
-        let line = match look {
-            Look::Same => return,
-            Look::Found => return self.found(at, now),
-            Look::Lost => return self.lost(at, now),
-            Look::Failing(looks) => format!("link status down, disabling it in {} ms", ms(looks)),
-            Look::Recovered(looks) => format!("link status up again after {} ms", ms(looks)),
-            Look::Returning(looks) => format!("link status up, enabling it in {} ms", ms(looks)),
-            Look::Relapsed(looks) => format!("link status down again after {} ms", ms(looks)),
-        };
-        self.log_at(at, &line);
-    }
-
-    /// The ARP monitor found a member to work.
-    pub(super) fn link_found(&mut self, at: usize, now: Instant) {
-        self.members[at].link.force(true);
-        self.found(at, now);
-    }
-
-    /// The ARP monitor gave a member up.
-    pub(super) fn link_lost(&mut self, at: usize, now: Instant) {
-        self.members[at].link.force(false);
-        self.lost(at, now);
-    }
-
-    fn found(&mut self, at: usize, now: Instant) {
-        let member = &mut self.members[at];
-        member.watch.give_chance(now);
-        let duplex = if member.info.full_duplex { "full" } else { "half" };
-        let line = format!("link status definitely up, {} Mbps {duplex} duplex", member.info.speed);
-        self.log_at(at, &line);
-        self.tell_lacp(at, now);
-    }
-
-    fn lost(&mut self, at: usize, now: Instant) {
-        self.log_at(at, "link status definitely down, disabling slave");
-        self.tell_lacp(at, now);
-    }
-
-    fn tell_lacp(&mut self, at: usize, now: Instant) {
+    pub(super) fn tell_lacp(&mut self, at: usize, now: Instant) {
         let member = &self.members[at];
         let Candidate { speed, full_duplex, .. } = member.candidate();
         let link = PortLink { up: member.link.is_up(), speed, full_duplex };
@@ -553,7 +478,7 @@ impl BondMachine {
         }
     }
 
-    fn configure_lacp(&mut self) {
+    pub(super) fn configure_lacp(&mut self) {
         if let Some(lacp) = &mut self.lacp {
             lacp.configure(&self.options, self.mac);
         }
@@ -575,250 +500,22 @@ impl BondMachine {
         }
     }
 
-    /// Chooses the active member, in modes that have one.
-    pub(super) fn select_active(&mut self, now: Instant) {
-        let members: Vec<Candidate> = self.members.iter().map(Member::candidate).collect();
-        let mode = self.options.mode;
-        let chosen = if uses_primary(mode) {
-            let how = Preference {
-                primary: self.primary(),
-                reselect: self.options.primary_reselect,
-                force_primary: std::mem::take(&mut self.force_primary),
-            };
-            select(&members, self.active, how)
-        } else if self.in_turn() {
-            // The one that matters for IGMP: the first that works, for as long as it does.
-            select(&members, self.active, Preference::default())
-        } else {
-            None
-        };
-        if chosen != self.active {
-            self.change_active(chosen, now);
-        }
-    }
-
-    fn change_active(&mut self, to: Option<IfIndex>, now: Instant) {
-        let from = std::mem::replace(&mut self.active, to);
-        if from == to {
-            return;
-        }
-        self.effects.push(BondEffect::Failover { from, to });
-        self.failovers += u64::from(to.is_some() && uses_primary(self.options.mode));
-        let Some(at) = to.and_then(|dev| self.position(dev)) else {
-            if uses_primary(self.options.mode) {
-                self.log("now running without any active interface!");
-            }
-            return;
-        };
-        let member = &mut self.members[at];
-        member.watch.give_chance(now);
-        // A link that was coming back is good enough where there is no other.
-        let hurried = member.link.left().is_some();
-        if hurried {
-            member.link.force(true);
-            self.tell_lacp(at, now);
-        }
-        if uses_primary(self.options.mode) {
-            let line = if hurried {
-                "making interface the new active one early"
-            } else {
-                "making interface the new active one"
-            };
-            self.log_at(at, line);
-            if from.is_none() {
-                self.log("active interface up!");
-            }
-            self.move_mac(at);
-            self.notify_peers(now);
-        }
-        let retransmits = uses_primary(self.options.mode) || self.options.mode == BondMode::BalanceRr;
-        if self.up && retransmits {
-            self.igmp = Repeats::new(u32::from(self.options.resend_igmp), IGMP_PERIOD, now);
-        }
-    }
-
-    fn notify_peers(&mut self, now: Instant) {
-        if !self.up {
-            return;
-        }
-        let period = self.monitor_period().unwrap_or(Duration::from_millis(100));
-        let delay = Duration::from_millis(u64::from(self.options.peer_notif_delay()));
-        self.garps = Repeats::new(u32::from(self.options.num_grat_arp), delay.max(period), now);
-    }
-
-    fn move_mac(&mut self, at: usize) {
-        let active_backup = self.options.mode == BondMode::ActiveBackup;
-        match self.options.fail_over_mac {
-            FailOverMac::Active if active_backup => self.set_bond_mac(self.members[at].mac),
-            FailOverMac::None if active_backup => {}
-            _ => self.give_bond_mac(self.members[at].dev),
-        }
-    }
-
-    /// Every member has the bond's address.
-    fn shares_mac(&self) -> bool {
-        match self.options.mode {
-            BondMode::ActiveBackup => self.options.fail_over_mac == FailOverMac::None,
-            _ => !self.swaps_mac_by_load(),
-        }
-    }
-
-    /// Only the active member has it.
-    fn swaps_mac(&self) -> bool {
-        self.swaps_mac_by_load()
-            || (self.options.mode == BondMode::ActiveBackup
-                && self.options.fail_over_mac == FailOverMac::Follow)
-    }
-
-    fn swaps_mac_by_load(&self) -> bool {
-        matches!(self.options.mode, BondMode::BalanceTlb | BondMode::BalanceAlb)
-    }
-
-    fn set_bond_mac(&mut self, mac: MacAddr) {
-        if self.mac != mac {
-            self.mac = mac;
-            self.effects.push(BondEffect::SetMac { dev: self.dev, mac });
-            self.configure_lacp();
-        }
-    }
-
-    /// `dev` gets the bond's address, and who had it gets `dev`'s.
-    fn give_bond_mac(&mut self, dev: IfIndex) {
-        let Some(at) = self.position(dev).filter(|&at| self.members[at].mac != self.mac) else { return };
-        let other = self.members.iter().position(|member| member.mac == self.mac);
-        if let Some(other) = other {
-            self.give_mac(other, self.members[at].mac);
-        }
-        self.give_mac(at, self.mac);
-    }
-
-    fn give_mac(&mut self, at: usize, mac: MacAddr) {
-        let member = &mut self.members[at];
-        if member.mac != mac {
-            member.mac = mac;
-            self.effects.push(BondEffect::SetMac { dev: member.dev, mac });
-        }
-    }
-
-    fn teach(&mut self) {
-        let taught = self.members.iter().filter(|member| member.can_send());
-        self.effects.extend(
-            taught.map(|member| BondEffect::Send { dev: member.dev, frame: learning_packet(member.mac) }),
-        );
-    }
-
-    /// Says what has changed for the data plane.
-    fn finish(&mut self) {
-        let carrier = self.computed_carrier();
-        if carrier != self.carrier {
-            self.carrier = carrier;
-            self.effects.push(BondEffect::Carrier(carrier));
-        }
-        let view = self.view();
-        if self.shown.as_ref() != Some(&view) {
-            self.shown = Some(view);
-            self.effects.push(BondEffect::ViewChanged);
-        }
-    }
-
-    fn computed_carrier(&self) -> bool {
-        match self.options.mode {
-            BondMode::Lacp => {
-                let carrying = self.members.iter().filter(|member| self.transmits(member)).count();
-                carrying >= usize::try_from(self.options.min_links.max(1)).unwrap_or(usize::MAX)
-            }
-            _ => self.members.iter().any(|member| member.link.is_up()),
-        }
-    }
-
-    /// Frames may leave by `member`.
-    fn transmits(&self, member: &Member) -> bool {
-        member.can_send()
-            && match self.options.mode {
-                BondMode::ActiveBackup => self.active == Some(member.dev),
-                BondMode::Lacp => self.lacp.as_ref().is_some_and(|lacp| lacp.distributes(member.dev)),
-                _ => true,
-            }
-    }
-
-    fn receives(&self, member: &Member) -> bool {
-        match self.options.mode {
-            BondMode::Lacp => self.lacp.as_ref().is_some_and(|lacp| lacp.collects(member.dev)),
-            BondMode::ActiveBackup => self.is_active(member.dev),
-            mode if uses_primary(mode) => self.active == Some(member.dev),
-            _ => true,
-        }
-    }
-
-    /// What the kernel shows as active: in use, or as good as the others.
-    pub(super) fn is_active(&self, dev: IfIndex) -> bool {
-        match self.options.mode {
-            BondMode::ActiveBackup => self.active.or(self.probing) == Some(dev),
-            BondMode::Lacp => self.member(dev).is_some_and(|member| self.transmits(member)),
-            _ => true,
-        }
-    }
-
-    /// All members are used alike.
-    fn in_turn(&self) -> bool {
-        matches!(self.options.mode, BondMode::BalanceRr | BondMode::BalanceXor | BondMode::Broadcast)
-    }
-
-    /// What the data plane needs to know.
-    pub fn view(&self) -> Bond {
-        let member = |member: &Member| BondMember {
-            dev: member.dev,
-            transmits: self.transmits(member),
-            receives: self.receives(member),
-        };
-        Bond {
-            mode: self.options.mode,
-            policy: self.options.xmit_hash_policy,
-            packets_per_slave: u32::from(self.options.packets_per_slave),
-            all_slaves_active: self.options.all_slaves_active,
-            members: self.members.iter().map(member).collect(),
-            active: self.active,
-        }
-    }
-
-    /// What `ip -d link show` says of the bond beside its options.
-    pub fn info(&self) -> BondStatus {
-        let active = self.active.filter(|_| uses_primary(self.options.mode));
-        BondStatus {
-            active: active.and_then(|dev| self.member(dev)).map(|member| member.name().to_owned()),
-            ad: self.lacp.as_ref().and_then(Lacp::info),
-        }
-    }
-
-    /// What `ip -d link show` says of a member.
-    pub fn member_status(&self, dev: IfIndex) -> Option<MemberStatus> {
-        let member = self.member(dev)?;
-        Some(MemberStatus {
-            active: self.is_active(dev),
-            mii: member.link.status(),
-            link_failure_count: member.link.failures(),
-            perm_hwaddr: member.info.mac,
-            options: member.options,
-            ad: self.lacp.as_ref().and_then(|lacp| lacp.member_info(dev)),
-        })
-    }
-
     pub(super) fn position(&self, dev: IfIndex) -> Option<usize> {
         self.members.iter().position(|member| member.dev == dev)
     }
 
-    fn log(&mut self, line: &str) {
+    pub(super) fn log(&mut self, line: &str) {
         self.effects.push(BondEffect::Log(format!("{}: {line}", self.name)));
     }
 
-    fn log_at(&mut self, at: usize, line: &str) {
+    pub(super) fn log_at(&mut self, at: usize, line: &str) {
         let line = format!("(slave {}): {line}", self.members[at].name());
         self.log(&line);
     }
 }
 
 /// A timer has expired, and starts anew. One that is far behind does not catch up.
-fn due(at: &mut Option<Instant>, period: Option<Duration>, now: Instant) -> bool {
+pub(super) fn due(at: &mut Option<Instant>, period: Option<Duration>, now: Instant) -> bool {
     let Some(next) = at.filter(|next| *next <= now) else { return false };
     *at = period.map(|period| if next + period > now { next + period } else { now + period });
     true

@@ -28,8 +28,8 @@ impl Rig {
         let mut all = BondOptions::default();
         all.set_all(options.iter().copied(), false, false).unwrap();
         let now = Instant::from_secs(1);
-        let mut rig =
-            Rig { bond: BondMachine::new("bond0", BOND, all, None, true, now), now, done: Vec::new() };
+        let mut rig = Rig { bond: BondMachine::new("bond0", BOND, all, None, 1, now), now, done: Vec::new() };
+        rig.bond.set_up(true, now);
         (1..=members).for_each(|dev| rig.join(dev, true));
         rig
     }
@@ -283,10 +283,18 @@ fn target_behind_switch(rig: &mut Rig, effect: &BondEffect, alive: bool) {
     let now = rig.now + Duration::from_millis(1);
     let devices: Vec<IfIndex> = rig.bond.members().iter().map(Member::dev).collect();
     for other in devices.into_iter().filter(|other| other != dev) {
-        rig.bond.arp_seen(other, &ArpSeen { reply: false, sender: ours, target: *target }, now);
+        rig.bond.arp_seen(
+            other,
+            &ArpSeen { reply: false, sender: ours, sender_mac: mac(1), target: *target },
+            now,
+        );
     }
     if alive {
-        rig.bond.arp_seen(*dev, &ArpSeen { reply: true, sender: *target, target: ours }, now);
+        rig.bond.arp_seen(
+            *dev,
+            &ArpSeen { reply: true, sender: *target, sender_mac: mac(99), target: ours },
+            now,
+        );
     }
 }
 
