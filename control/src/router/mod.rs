@@ -5,6 +5,7 @@
 
 mod apply;
 mod commands;
+mod links;
 mod martians;
 mod multicast;
 mod neighbours;
@@ -36,8 +37,8 @@ use skiff_dataplane::skb::Skb;
 use skiff_pmd::{Pool, Port};
 
 use crate::config::Config;
-use crate::ip::NeighUse;
-use crate::rtnl::{Effects, Rtnl};
+use crate::ip::{LinkStats, NeighUse};
+use crate::rtnl::{Effects, LinkKind, Rtnl};
 
 /// Longest time an lcore may take for a burst, its CPU taken away in the middle of it.
 const LONGEST_BURST: Duration = Duration::from_millis(20);
@@ -121,6 +122,8 @@ pub struct Router {
     proxies: ProxyAddresses,
     /// Hardware addresses as the neighbour cache has them.
     device_macs: BTreeMap<IfIndex, MacAddr>,
+    /// What had been counted under a device's number when it came.
+    counted_before: BTreeMap<IfIndex, LinkStats>,
     generation: u64,
     retired: Deferred<Arc<Snapshot>>,
     /// Packets that wait for neighbours.
@@ -176,6 +179,7 @@ impl Router {
             keep_nocarrier: BTreeSet::new(),
             proxies: ProxyAddresses::default(),
             device_macs: BTreeMap::new(),
+            counted_before: BTreeMap::new(),
             generation,
             retired: Deferred::new(),
             held: 0,
@@ -208,6 +212,11 @@ impl Router {
         }
         for dev in effects.carrier_lost {
             self.evict_neighbours(dev);
+        }
+        for dev in effects.devices {
+            if self.rtnl.link(dev).is_none() {
+                self.forget(dev);
+            }
         }
         for (dev, addr) in effects.announce {
             if self.notify.get(&dev) == Some(&true) {
@@ -261,10 +270,12 @@ impl Router {
     }
 
     fn net_device(&self, link: &crate::rtnl::Link) -> NetDevice {
-        let kind = match self.ports.get(&link.ifindex()) {
-            Some(handle) => DeviceKind::Port(handle.port.id()),
-            None if link.ifindex() == IfIndex::LOOPBACK => DeviceKind::Loopback,
-            None => DeviceKind::Absent,
+        let kind = match (link.kind(), self.ports.get(&link.ifindex())) {
+            (LinkKind::Loopback, _) => DeviceKind::Loopback,
+            (LinkKind::Vlan(_), _) => DeviceKind::Vlan,
+            (LinkKind::Bond(_), _) => DeviceKind::Bond,
+            (LinkKind::Port, Some(handle)) => DeviceKind::Port(handle.port.id()),
+            (LinkKind::Port, None) => DeviceKind::Absent,
         };
         NetDevice {
             ifindex: link.ifindex(),
@@ -279,6 +290,7 @@ impl Router {
                 .map(|a| InterfaceAddress { net: a.local, secondary: a.secondary, scope: a.scope.0 })
                 .collect(),
             conf: self.device_conf(link.ifindex()),
+            vlan: link.vlan().map(|vlan| Arc::new(vlan.data_plane())),
             ..NetDevice::absent()
         }
     }
