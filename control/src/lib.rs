@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod bench;
+pub mod bond;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -5,6 +5,7 @@
 //! byte. What the owner cannot do it says with a [`Refusal`]. Nothing here knows a table, a socket or the data plane.
 
 mod json;
+mod linkspec;
 mod parse;
 mod print;
 mod refusal;
@@ -12,6 +13,7 @@ mod request;
 mod rows;
 mod words;
 
+pub use linkspec::{KindSpec, LinkAdd, SlaveSpec, VlanFlags, VlanRow, VlanSpec};
 pub use parse::{UsageError, parse};
 pub use print::{
     help_text, matching_addrs, matching_neighs, matching_proxies, matching_routes, show_addrs, show_links,

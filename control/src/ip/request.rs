@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use skiff_dataplane::net::MacAddr;
 
+use super::linkspec::{KindSpec, LinkAdd};
 use super::words::{NudSet, NudState, Protocol, RouteType, Scope, Table};
 
 /// A whole `ip` command line.
@@ -55,6 +56,10 @@ pub enum Command {
     LinkShow(LinkFilter),
     /// `link set`
     LinkSet(LinkSet),
+    /// `link add`
+    LinkAdd(LinkAdd),
+    /// `link del`
+    LinkDel(String),
     /// `address show`
     AddrShow(AddrFilter),
     /// `address add`, `del`, `change`, `replace`
@@ -123,6 +128,8 @@ pub struct LinkFilter {
     pub up: bool,
     /// Only devices of this kind (`vlan`, `bond`, ...).
     pub kind: Option<String>,
+    /// Only members of this device; none of any, if so asked.
+    pub master: Option<Option<String>>,
 }
 
 /// Changes to one link; `None` leaves a property alone.
@@ -140,6 +147,10 @@ pub struct LinkSet {
     pub promisc: Option<bool>,
     /// `name NEW`
     pub name: Option<String>,
+    /// `master DEVICE`, or `nomaster`.
+    pub master: Option<Option<String>>,
+    /// `type KIND` and its options.
+    pub kind: Option<KindSpec>,
 }
 
 /// Which addresses to show or flush.

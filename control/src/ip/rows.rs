@@ -6,6 +6,7 @@ use bitflags::bitflags;
 use ipnet::Ipv4Net;
 use skiff_dataplane::net::MacAddr;
 
+use super::linkspec::VlanRow;
 use super::request::Metrics;
 use super::words::{NudState, Protocol, RouteType, Scope, Table};
 
@@ -126,7 +127,9 @@ pub struct LinkDetails {
     /// Largest MTU it takes; 0 is no bound.
     pub max_mtu: u32,
     /// The kind `show type` selects by (`vlan`, `bond`, ...); none for a plain port.
-    pub kind: Option<String>,
+    pub kind: Option<&'static str>,
+    /// What a VLAN is.
+    pub vlan: Option<VlanRow>,
     /// How IPv6 link-local addresses are made (`eui64`, `none`), if the device makes any. Link show only.
     pub addr_gen_mode: Option<String>,
     /// Transmit queues.

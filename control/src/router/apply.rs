@@ -133,15 +133,7 @@ impl Router {
         let names: Vec<(IfIndex, String, MacAddr)> =
             self.rtnl.links().map(|link| (link.ifindex(), link.name().to_owned(), link.mac())).collect();
         for (dev, name, mac) in names {
-            self.conf.insert(dev, settings.device(&name));
-            self.notify.insert(dev, settings.arp_notify(&name));
-            match settings.keeps_nocarrier(&name) {
-                true => self.keep_nocarrier.insert(dev),
-                false => self.keep_nocarrier.remove(&dev),
-            };
-            weighed_anew.extend(self.rtnl.set_ignore_linkdown(dev, settings.ignores_linkdown(&name)));
-            let params = settings.neighbour(&name);
-            self.neigh.set_device(dev, mac, dev == IfIndex::LOOPBACK, params);
+            weighed_anew.extend(self.equip(&settings, dev, &name, mac));
         }
         self.publish();
         self.carry_out(weighed_anew);
@@ -178,7 +170,7 @@ impl Router {
             mtu: interface.mtu.as_ref().map(|mtu| u32::from(mtu.value)),
             address: interface.mac.as_ref().map(|mac| mac.value),
             promisc: Some(interface.promiscuous.value),
-            name: None,
+            ..LinkSet::default()
         };
         self.link_set(&set)
     }

@@ -10,10 +10,9 @@ use super::{Router, bits, neigh_use};
 use crate::api::Reply;
 use crate::cli::Exit;
 use crate::ip::{
-    self, AddrFilter, Command, LinkAddrs, LinkFilter, LinkRow, LinkSet, LinkStats, NeighFilter, NeighRow,
-    NeighSpec, NeighVerb, NudState, Options, Refusal, RouteFilter, RxStats, TxStats,
+    self, AddrFilter, Command, LinkAddrs, LinkFilter, LinkRow, NeighFilter, NeighRow, NeighSpec, NeighVerb,
+    NudState, Options, Refusal, RouteFilter,
 };
-use crate::rtnl::{DriverOp, Effects};
 
 impl Router {
     /// Runs `ip ARGS`.
@@ -32,11 +31,15 @@ impl Router {
         match command {
             Command::Help(topic) => Ok(ip::help_text(*topic).to_owned()),
             Command::LinkShow(filter) => {
+                self.check_filter(filter)?;
                 let rows = self.link_rows()?;
                 ip::show_links(&rows, filter, options)
             }
             Command::LinkSet(set) => self.link_set(set).map(done),
+            Command::LinkAdd(add) => self.link_add(add).map(done),
+            Command::LinkDel(name) => self.link_del(name).map(done),
             Command::AddrShow(filter) => {
+                self.check_filter(&filter.link)?;
                 let rows = self.addr_rows()?;
                 ip::show_addrs(&rows, filter, options)
             }
@@ -84,69 +87,6 @@ impl Router {
         }
     }
 
-    /// `link set`: the model first, which refuses what makes no sense; then the driver, which may refuse too.
-    pub(super) fn link_set(&mut self, set: &LinkSet) -> Result<(), Refusal> {
-        let dev = self.rtnl.find(&set.dev)?;
-        let effects = self.rtnl.link_set(set)?;
-        if let Err(refusal) = self.drive(&effects) {
-            // Back to where the driver still is.
-            let undo = self.undo(dev, set);
-            let undone = self.rtnl.link_set(&undo);
-            // Both happened to the model, so both happen to the tables.
-            self.carry_out(effects);
-            self.carry_out(undone.unwrap_or_default());
-            return Err(refusal);
-        }
-        self.carry_out(effects);
-        Ok(())
-    }
-
-    fn drive(&self, effects: &Effects) -> Result<(), Refusal> {
-        for op in &effects.driver {
-            let (dev, result) = match *op {
-                DriverOp::SetUp(dev, up) => (dev, self.port(dev).map(|port| port.set_link(up))),
-                DriverOp::SetMtu(dev, mtu) => {
-                    let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-                    (
-                        dev,
-                        self.port(dev).map(|port| if port.mtu() == mtu { Ok(()) } else { port.set_mtu(mtu) }),
-                    )
-                }
-                DriverOp::SetMac(dev, mac) => (
-                    dev,
-                    self.port(dev).map(|port| if port.mac() == mac.0 { Ok(()) } else { port.set_mac(mac.0) }),
-                ),
-                DriverOp::SetPromisc(dev, on) => (dev, self.port(dev).map(|port| port.set_promiscuous(on))),
-            };
-            let name = self.rtnl.link(dev).map_or("?", |link| link.name());
-            match result {
-                Some(Err(error)) if !(error.is_unsupported() && optional(op)) => {
-                    return Err(Refusal::Invalid(format!("{name}: {error}")));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn port(&self, dev: IfIndex) -> Option<&skiff_pmd::Port> {
-        self.ports.get(&dev).map(|handle| &handle.port)
-    }
-
-    fn undo(&self, dev: IfIndex, set: &LinkSet) -> LinkSet {
-        let port = self.port(dev);
-        let before = self.shared.snapshot();
-        let device = before.device(dev);
-        LinkSet {
-            dev: set.name.clone().unwrap_or_else(|| set.dev.clone()),
-            up: set.up.map(|_| device.up),
-            mtu: set.mtu.and(port.map(|p| u32::from(p.mtu()))),
-            address: set.address.and(port.map(|p| MacAddr(p.mac()))),
-            promisc: set.promisc.map(|on| !on),
-            name: set.name.as_ref().map(|_| set.dev.clone()),
-        }
-    }
-
     fn link_rows(&self) -> Result<Vec<LinkRow>, Refusal> {
         let mut rows = self.rtnl.link_rows(&LinkFilter::default())?;
         rows.iter_mut().for_each(|row| row.stats = self.link_stats(IfIndex(row.ifindex as u16)));
@@ -157,27 +97,6 @@ impl Router {
         let mut rows = self.rtnl.addr_rows(&AddrFilter::default())?;
         rows.iter_mut().for_each(|row| row.link.stats = self.link_stats(IfIndex(row.link.ifindex as u16)));
         Ok(rows)
-    }
-
-    fn link_stats(&self, dev: IfIndex) -> LinkStats {
-        let mut stats = LinkStats::default();
-        for cells in self.shared.all_cells() {
-            let cells = cells.device(dev);
-            stats.rx.packets += cells.rx_packets.get();
-            stats.rx.bytes += cells.rx_bytes.get();
-            stats.rx.dropped += cells.rx_dropped.get();
-            stats.rx.multicast += cells.multicast.get();
-            stats.tx.packets += cells.tx_packets.get();
-            stats.tx.bytes += cells.tx_bytes.get();
-            stats.tx.dropped += cells.tx_dropped.get();
-        }
-        if let Some(handle) = self.ports.get(&dev)
-            && let Ok(port) = handle.port.stats()
-        {
-            stats.rx = RxStats { errors: port.ierrors, missed: port.imissed, ..stats.rx };
-            stats.tx = TxStats { errors: port.oerrors, carrier_changes: handle.carrier_changes, ..stats.tx };
-        }
-        stats
     }
 
     fn check_device(&self, filter: &RouteFilter) -> Result<(), Refusal> {
@@ -276,11 +195,6 @@ fn neigh_refusal(error: NeighError) -> Refusal {
 
 fn done((): ()) -> String {
     String::new()
-}
-
-/// What a driver may not be able to do without the command being wrong: a virtual device has no light to switch off.
-fn optional(op: &DriverOp) -> bool {
-    matches!(op, DriverOp::SetUp(..) | DriverOp::SetPromisc(_, false))
 }
 
 fn nud(state: NudState) -> Nud {

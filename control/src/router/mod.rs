@@ -5,6 +5,7 @@
 
 mod apply;
 mod commands;
+mod links;
 mod martians;
 mod multicast;
 mod neighbours;
@@ -37,8 +38,8 @@ use skiff_dataplane::skb::Skb;
 use skiff_pmd::{Pool, Port};
 
 use crate::config::Config;
-use crate::ip::NeighUse;
-use crate::rtnl::{Effects, Rtnl};
+use crate::ip::{LinkStats, NeighUse};
+use crate::rtnl::{Effects, LinkKind, Rtnl};
 
 /// Longest time an lcore may take for a burst, its CPU taken away in the middle of it.
 const LONGEST_BURST: Duration = Duration::from_millis(20);
@@ -122,6 +123,8 @@ pub struct Router {
     proxies: ProxyAddresses,
     /// Hardware addresses as the neighbour cache has them.
     device_macs: BTreeMap<IfIndex, MacAddr>,
+    /// What had been counted under a device's number when it came.
+    counted_before: BTreeMap<IfIndex, LinkStats>,
     generation: u64,
     retired: Deferred<Arc<Snapshot>>,
     /// Packets that wait for neighbours.
@@ -179,6 +182,7 @@ impl Router {
             keep_nocarrier: BTreeSet::new(),
             proxies: ProxyAddresses::default(),
             device_macs: BTreeMap::new(),
+            counted_before: BTreeMap::new(),
             generation,
             retired: Deferred::new(),
             held: 0,
@@ -213,6 +217,11 @@ impl Router {
         }
         for dev in effects.carrier_lost {
             self.evict_neighbours(dev);
+        }
+        for dev in effects.devices {
+            if self.rtnl.link(dev).is_none() {
+                self.forget(dev);
+            }
         }
         for (dev, addr) in effects.announce {
             if self.notify.get(&dev) == Some(&true) {
@@ -266,10 +275,12 @@ impl Router {
     }
 
     fn net_device(&self, link: &crate::rtnl::Link) -> NetDevice {
-        let kind = match self.ports.get(&link.ifindex()) {
-            Some(handle) => DeviceKind::Port(handle.port.id()),
-            None if link.ifindex() == IfIndex::LOOPBACK => DeviceKind::Loopback,
-            None => DeviceKind::Absent,
+        let kind = match (link.kind(), self.ports.get(&link.ifindex())) {
+            (LinkKind::Loopback, _) => DeviceKind::Loopback,
+            (LinkKind::Vlan(_), _) => DeviceKind::Vlan,
+            (LinkKind::Bond(_), _) => DeviceKind::Bond,
+            (LinkKind::Port, Some(handle)) => DeviceKind::Port(handle.port.id()),
+            (LinkKind::Port, None) => DeviceKind::Absent,
         };
         NetDevice {
             ifindex: link.ifindex(),
@@ -285,6 +296,7 @@ impl Router {
                 .collect(),
             conf: self.device_conf(link.ifindex()),
             vlan_offload: self.filters.offload(link.ifindex()),
+            vlan: link.vlan().map(|vlan| Arc::new(vlan.data_plane())),
             ..NetDevice::absent()
         }
     }

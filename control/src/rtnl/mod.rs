@@ -13,30 +13,36 @@
 //! There are no policy rules, so a lookup sees both tables as one and the longest prefix wins, whatever its table.
 
 mod addr;
+mod bond;
 mod chain;
 mod check;
 mod effects;
+mod follow;
 mod get;
 mod ifaddr;
 mod info;
 mod link;
 mod lookup;
+mod newlink;
 mod rows;
 mod select;
 mod sync;
 mod table;
 #[cfg(test)]
 mod tests;
+mod vlan;
 
 use skiff_dataplane::net::IfIndex;
 
 pub use addr::Addr;
+pub use bond::{BondLink, Member};
 pub use effects::{DriverOp, Effects, FibChange, FibHop, FibRoute};
 pub use link::{Link, LinkInit, LinkKind};
 pub use rows::RouteCount;
+pub use vlan::VlanLink;
 
 use crate::ip::{
-    AddrFilter, AddrSpec, AddrVerb, LinkSet, Refusal, RouteFilter, RouteFlags, RouteSpec, RouteVerb,
+    AddrFilter, AddrSpec, AddrVerb, KindSpec, LinkSet, Refusal, RouteFilter, RouteSpec, RouteVerb, VlanFlags,
 };
 use check::Draft;
 use link::Links;
@@ -65,7 +71,7 @@ impl Rtnl {
         (rtnl, effects)
     }
 
-    /// Adds a link, down, under the lowest number that is free.
+    /// Adds a link, down, under the next number that is free.
     ///
     /// # Errors
     /// [`Refusal::Exists`] for a name that is taken; `Invalid` for a bad name or MTU.
@@ -74,12 +80,20 @@ impl Rtnl {
         Ok((dev, Effects { devices: [dev].into(), ..Effects::default() }))
     }
 
-    /// Removes a link with its addresses and every route that uses it. Of a device that is not there, nothing.
+    /// Removes a link with its addresses, every route that uses it and the VLANs on it; a bond lets go of its members.
+    /// Of a device that is not there, nothing.
     pub fn remove_link(&mut self, dev: IfIndex) -> Effects {
         let mut effects = Effects::default();
-        if self.links.get(dev).is_none() {
-            return effects;
+        let Some(link) = self.links.get(dev) else { return effects };
+        let below: Vec<IfIndex> = link.vlan().map(|vlan| vlan.real_dev).into_iter().collect();
+        let members = link.bond().map_or_else(Vec::new, |bond| bond.members.clone());
+        for vlan in self.links.vlans_on(dev) {
+            effects.extend(self.remove_link(vlan));
         }
+        for member in &members {
+            self.release(*member, &mut effects);
+        }
+        self.release(dev, &mut effects);
         self.set_up(dev, false, &mut effects);
         while self.links.get(dev).is_some_and(|link| !link.addrs.is_empty()) {
             self.remove_addr(dev, 0, &mut effects);
@@ -88,6 +102,7 @@ impl Rtnl {
         self.links.remove(dev);
         effects.devices.insert(dev);
         effects.flush_neighbours.push(dev);
+        self.settle_promiscuity(below.into_iter().chain(members), &mut effects);
         effects
     }
 
@@ -122,49 +137,107 @@ impl Rtnl {
         let dev = self.links.find(&set.dev)?;
         self.check_set(dev, set)?;
         let mut effects = Effects::default();
+        self.change_kind(dev, set, &mut effects);
         self.change_link(dev, set, &mut effects);
+        if let Some(master) = &set.master {
+            let master = master.as_deref().and_then(|name| self.links.find(name).ok());
+            self.set_master(dev, master, &mut effects);
+        }
         if let Some(up) = set.up {
+            if let Some(link) = self.links.get_mut(dev) {
+                link.resume = false;
+            }
             self.set_up(dev, up, &mut effects);
         }
+        let touched: Vec<IfIndex> = effects.devices.iter().rev().copied().collect();
+        self.settle_promiscuity(touched, &mut effects);
         Ok(effects)
     }
 
     fn check_set(&self, dev: IfIndex, set: &LinkSet) -> Result<(), Refusal> {
         let Some(link) = self.links.get(dev) else { return Ok(()) };
+        match (&set.kind, link.kind()) {
+            (None, _) | (Some(KindSpec::Vlan(_)), LinkKind::Vlan(_)) => {}
+            (Some(KindSpec::Bond(_)), LinkKind::Bond(_)) => {}
+            (Some(KindSpec::BondSlave(_)), _) if link.member().is_some() => {}
+            (Some(_), _) => return Err(newlink::unsupported()),
+        }
         if set.address.is_some_and(|mac| !mac.is_valid_unicast()) {
             return Err(Refusal::Invalid("Cannot assign requested address".to_owned()));
         }
         if let Some(mtu) = set.mtu {
-            link.check_mtu(mtu)?;
+            self.check_mtu(link, mtu)?;
         }
         match set.name.as_deref() {
-            Some(name) if name != link.name() => self.links.check_name(name),
-            _ => Ok(()),
+            Some(name) if name != link.name() => self.links.check_name(name)?,
+            _ => {}
         }
+        self.check_master(dev, set)?;
+        self.check_up(link, set)
+    }
+
+    /// What the device takes, and what those it stands on or has for members take.
+    fn check_mtu(&self, link: &Link, mtu: u32) -> Result<(), Refusal> {
+        link.check_mtu(mtu)?;
+        if let Some(below) = link.vlan().and_then(|vlan| self.links.get(vlan.real_dev))
+            && mtu > below.init.mtu
+        {
+            return Err(Refusal::Invalid("Numerical result out of range".to_owned()));
+        }
+        let members = link.bond().map_or(&[][..], |bond| &bond.members);
+        members
+            .iter()
+            .filter_map(|member| self.links.get(*member))
+            .try_for_each(|member| member.check_mtu(mtu))
+    }
+
+    /// A VLAN cannot be up on a device that is down, unless it is bound loosely.
+    fn check_up(&self, link: &Link, set: &LinkSet) -> Result<(), Refusal> {
+        let Some(vlan) = link.vlan().filter(|_| set.up == Some(true) && !link.is_up()) else { return Ok(()) };
+        let loose = match &set.kind {
+            Some(KindSpec::Vlan(spec)) if spec.mask.contains(VlanFlags::LOOSE_BINDING) => {
+                spec.flags.contains(VlanFlags::LOOSE_BINDING)
+            }
+            _ => vlan.is_loose(),
+        };
+        let below_up = self.links.get(vlan.real_dev).is_some_and(Link::is_up);
+        if loose || below_up { Ok(()) } else { Err(Refusal::Invalid("Network is down".to_owned())) }
+    }
+
+    fn change_kind(&mut self, dev: IfIndex, set: &LinkSet, effects: &mut Effects) {
+        let Some(link) = self.links.get_mut(dev) else { return };
+        match &set.kind {
+            Some(KindSpec::Vlan(spec)) => {
+                let Some(vlan) = link.vlan_mut() else { return };
+                vlan.change(spec);
+                let real_dev = vlan.real_dev;
+                self.carry_carrier_up(real_dev, effects);
+            }
+            Some(KindSpec::BondSlave(spec)) => {
+                let Some(member) = &mut link.member else { return };
+                member.queue_id = spec.queue_id.unwrap_or(member.queue_id);
+                member.prio = spec.prio.unwrap_or(member.prio);
+            }
+            Some(KindSpec::Bond(_)) | None => return,
+        }
+        effects.devices.insert(dev);
     }
 
     fn change_link(&mut self, dev: IfIndex, set: &LinkSet, effects: &mut Effects) {
         let Some(link) = self.links.get_mut(dev) else { return };
-        if let Some(mac) = set.address.filter(|mac| *mac != link.init.mac) {
-            link.init.mac = mac;
-            effects.driver.push(DriverOp::SetMac(dev, mac));
-            effects.flush_neighbours.push(dev);
-            if link.up {
-                announce(link, effects);
-            }
-            effects.devices.insert(dev);
+        if let Some(mac) = set.address {
+            link.borrowed_mac = false;
+            self.set_mac(dev, mac, effects);
         }
+        let Some(link) = self.links.get_mut(dev) else { return };
         if let Some(promisc) = set.promisc.filter(|promisc| *promisc != link.promisc) {
             link.promisc = promisc;
-            effects.driver.push(DriverOp::SetPromisc(dev, promisc));
             effects.devices.insert(dev);
         }
-        let mtu = set.mtu.filter(|mtu| *mtu != link.init.mtu);
-        if let Some(mtu) = mtu {
-            link.init.mtu = mtu;
-            effects.driver.push(DriverOp::SetMtu(dev, mtu));
-            effects.devices.insert(dev);
+        if let Some(mtu) = set.mtu {
+            self.set_mtu(dev, mtu, effects);
         }
+        let Some(link) = self.links.get(dev) else { return };
         if let Some(name) = set.name.as_deref().filter(|name| *name != link.init.name) {
             self.links.rename(dev, name);
             if let Some(link) = self.links.get_mut(dev) {
@@ -172,21 +245,23 @@ impl Rtnl {
             }
             effects.devices.insert(dev);
         }
-        if mtu.is_some() {
-            self.routes.mtu_changed(dev, &self.links, effects);
-        }
     }
 
     fn set_up(&mut self, dev: IfIndex, up: bool, effects: &mut Effects) {
         let Some(link) = self.links.get_mut(dev).filter(|link| link.up != up) else { return };
         link.up = up;
-        effects.driver.push(DriverOp::SetUp(dev, up));
+        if link.is_driven() {
+            effects.driver.push(DriverOp::SetUp(dev, up));
+        }
         effects.devices.insert(dev);
         if !up {
             self.routes.sync_down(dev, Loss::Down, &self.links, effects);
             effects.flush_neighbours.push(dev);
+            self.take_vlans_down(dev, effects);
             return;
         }
+        self.borrow_mac(dev, effects);
+        let Some(link) = self.links.get(dev) else { return };
         let addrs = link.addrs.clone();
         announce(link, effects);
         if addrs.is_empty() && link.is_loopback() {
@@ -197,21 +272,14 @@ impl Rtnl {
             self.add_addr_routes(dev, addr, effects);
         }
         self.revive(dev, effects);
+        self.bring_vlans_up(dev, effects);
     }
 
     /// The physical link came or went. Routes stay, marked; neighbours are forgotten.
     pub fn set_carrier(&mut self, dev: IfIndex, carrier: bool) -> Effects {
         let mut effects = Effects::default();
-        let Some(link) = self.links.get_mut(dev).filter(|link| link.init.carrier != carrier) else {
-            return effects;
-        };
-        link.init.carrier = carrier;
-        effects.devices.insert(dev);
-        if link.up && carrier {
-            self.routes.sync_up(dev, RouteFlags::LINKDOWN, &self.links, &mut effects);
-        } else if link.up {
-            self.routes.sync_down(dev, Loss::Carrier, &self.links, &mut effects);
-            effects.carrier_lost.push(dev);
+        if self.links.get(dev).is_some_and(|link| link.init.carrier != carrier) {
+            self.change_carrier(dev, carrier, &mut effects);
         }
         effects
     }
@@ -250,7 +318,7 @@ impl Rtnl {
         let fits = |link: &&Link| {
             only.is_none_or(|dev| link.ifindex() == dev)
                 && (link.up || !filter.link.up)
-                && filter.link.kind.is_none()
+                && filter.link.kind.as_deref().is_none_or(|kind| link.kind_name() == Some(kind))
         };
         let devs: Vec<IfIndex> = self.links.iter().filter(fits).map(Link::ifindex).collect();
         let passes = |addr: &Addr| {

@@ -7,11 +7,11 @@ use skiff_dataplane::net::MacAddr;
 
 use super::Rtnl;
 use super::info::{InfoId, Slot, passed_over};
-use super::link::Link;
+use super::link::{Link, Links};
 use super::select::Selector;
 use crate::ip::{
-    AddrFilter, AddrRow, LinkAddrs, LinkDetails, LinkFilter, LinkFlags, LinkRow, LinkStats, NextHopRow,
-    OperState, Protocol, Refusal, RouteFilter, RouteFlags, RouteRow, Table,
+    AddrFilter, AddrRow, LinkAddrs, LinkDetails, LinkFilter, LinkFlags, LinkRow, LinkStats, LowerLink,
+    NextHopRow, OperState, Protocol, Refusal, RouteFilter, RouteFlags, RouteRow, Table,
 };
 
 /// Packets a device may queue where nothing says otherwise.
@@ -35,7 +35,7 @@ impl Rtnl {
     /// # Errors
     /// [`Refusal::NoSuchDevice`] if the filter names a device that is not there.
     pub fn link_rows(&self, filter: &LinkFilter) -> Result<Vec<LinkRow>, Refusal> {
-        Ok(self.selected(filter)?.into_iter().map(link_row).collect())
+        Ok(self.selected(filter)?.into_iter().map(|link| link_row(link, &self.links)).collect())
     }
 
     /// Links and their addresses for `address show`: the filter's device, or all.
@@ -43,7 +43,8 @@ impl Rtnl {
     /// # Errors
     /// As [`link_rows`](Self::link_rows).
     pub fn addr_rows(&self, filter: &AddrFilter) -> Result<Vec<LinkAddrs>, Refusal> {
-        let with_addrs = |link: &Link| LinkAddrs { link: link_row(link), addrs: addr_rows(link) };
+        let with_addrs =
+            |link: &Link| LinkAddrs { link: link_row(link, &self.links), addrs: addr_rows(link) };
         Ok(self.selected(&filter.link)?.into_iter().map(with_addrs).collect())
     }
 
@@ -134,25 +135,29 @@ impl Rtnl {
     }
 }
 
-fn link_row(link: &Link) -> LinkRow {
+fn link_row(link: &Link, links: &Links) -> LinkRow {
+    let below = link.vlan().and_then(|vlan| links.get(vlan.real_dev));
+    let master = link.member().and_then(|member| links.get(member.master));
     LinkRow {
         ifindex: u32::from(link.ifindex().0),
         name: link.name().to_owned(),
-        lower: None,
+        lower: below.map(|below| LowerLink { name: below.name().to_owned(), up: below.is_up() }),
         flags: flags(link),
         mtu: link.init.mtu,
         qdisc: "noqueue".to_owned(),
-        master: None,
-        state: oper_state(link),
+        master: master.map(|master| master.name().to_owned()),
+        state: oper_state(link, below),
         qlen: TX_QUEUE_LEN,
         address: link.mac(),
         broadcast: if link.is_loopback() { MacAddr::ZERO } else { MacAddr::BROADCAST },
         details: LinkDetails {
-            promiscuity: u32::from(link.promisc),
+            promiscuity: link.promiscuity,
             min_mtu: link.init.min_mtu,
             max_mtu: link.init.max_mtu,
             tx_queues: link.init.tx_queues,
             rx_queues: link.init.rx_queues,
+            kind: link.kind_name(),
+            vlan: link.vlan().map(|vlan| vlan.row()),
             ..LinkDetails::default()
         },
         stats: LinkStats::default(),
@@ -165,15 +170,19 @@ fn flags(link: &Link) -> LinkFlags {
         false => LinkFlags::BROADCAST | LinkFlags::MULTICAST,
     };
     flags.set(LinkFlags::PROMISC, link.promisc);
+    flags.set(LinkFlags::MASTER, link.bond().is_some());
+    flags.set(LinkFlags::SLAVE, link.member().is_some());
     flags.set(LinkFlags::UP, link.up);
     flags.set(LinkFlags::RUNNING | LinkFlags::LOWER_UP, link.up && link.has_carrier());
     flags
 }
 
-fn oper_state(link: &Link) -> OperState {
-    match (link.up && link.has_carrier(), link.is_loopback()) {
+/// As the kernel has it for devices that leave it to their carrier (`default_operstate`).
+fn oper_state(link: &Link, below: Option<&Link>) -> OperState {
+    match (link.is_running(), link.is_loopback()) {
         (true, true) => OperState::Unknown,
         (true, false) => OperState::Up,
+        (false, _) if below.is_some_and(|below| !below.is_running()) => OperState::LowerLayerDown,
         (false, _) => OperState::Down,
     }
 }

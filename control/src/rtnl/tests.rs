@@ -1,5 +1,7 @@
 //! What changes ask of the data plane. That the tables themselves are the kernel's is for `tests/rtnl_kernel.rs`.
 
+mod links;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use crate::ip::{self, Command, LinkFilter, OperState, Protocol, Scope, Table};
 
 const R0: IfIndex = IfIndex(2);
 const R1: IfIndex = IfIndex(3);
+/// What bonds start with.
+const BOND_MAC: MacAddr = MacAddr([2, 0xb0, 0, 0, 0, 1]);
 
 /// A model, and the map its changes make.
 struct Bench {
@@ -47,6 +51,8 @@ impl Bench {
         let request = ip::parse(&words).unwrap_or_else(|error| panic!("ip {command}: {error}"));
         let effects = match &request.command {
             Command::LinkSet(set) => self.rtnl.link_set(set),
+            Command::LinkAdd(add) => self.rtnl.link_add(add, BOND_MAC).map(|(_, effects)| effects),
+            Command::LinkDel(name) => self.rtnl.link_del(name),
             Command::AddrModify(verb, spec) => self.rtnl.addr_modify(*verb, spec),
             Command::AddrFlush(filter) => self.rtnl.addr_flush(filter),
             Command::RouteModify(verb, spec) => self.rtnl.route_modify(*verb, spec),
@@ -301,7 +307,7 @@ fn a_removed_link_takes_everything_along() {
         ["10.1.0.0/24", "10.1.0.1/32", "10.1.0.255/32", "127.0.0.0/8", "127.0.0.1/32", "127.255.255.255/32"];
     assert_eq!(left, expect);
     assert!(bench.rtnl.link(R0).is_none());
-    assert_eq!(bench.rtnl.add_link(port("r9")).unwrap().0, R0, "the lowest number is free again");
+    assert_eq!(bench.rtnl.add_link(port("r9")).unwrap().0, IfIndex(4), "its number is not taken at once");
 }
 
 #[test]

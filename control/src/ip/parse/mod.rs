@@ -4,6 +4,7 @@
 //! inside a verb only the keywords iproute2 lets be abbreviated. Numbers are decimal or hexadecimal after `0x`.
 
 mod addr;
+mod kind;
 mod link;
 mod maddr;
 mod mroute;

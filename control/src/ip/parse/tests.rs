@@ -51,6 +51,7 @@ fn link_set_reads_every_property() {
         address: Some("02:00:00:00:00:01".parse().unwrap()),
         promisc: Some(false),
         name: Some("w0".into()),
+        ..LinkSet::default()
     };
     let line = "link set dev v0 up mtu 1400 address 02:00:00:00:00:01 promisc off name w0";
     assert_eq!(command(line), Command::LinkSet(expected));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{document, line_break};
+use super::{document, line_break, linkinfo};
 use crate::ip::json::Json;
 use crate::ip::refusal::Refusal;
 use crate::ip::request::{LinkFilter, Options};
@@ -50,7 +50,8 @@ pub(super) fn check_device<'a>(
 pub(super) fn passes(row: &LinkRow, filter: &LinkFilter) -> bool {
     filter.dev.as_ref().is_none_or(|dev| row.name == *dev)
         && (!filter.up || row.flags.contains(LinkFlags::UP))
-        && filter.kind.as_ref().is_none_or(|kind| row.details.kind.as_ref() == Some(kind))
+        && filter.kind.as_ref().is_none_or(|kind| linkinfo::is_of_kind(row, kind))
+        && filter.master.as_ref().is_none_or(|master| row.master == *master)
 }
 
 fn full_name(row: &LinkRow) -> String {
@@ -122,9 +123,7 @@ fn details(row: &LinkRow, options: &Options, mode: bool, out: &mut String) {
     let d = &row.details;
     let _ = write!(out, " promiscuity {}  allmulti {} ", d.promiscuity, d.allmulti);
     let _ = write!(out, "minmtu {} maxmtu {} ", d.min_mtu, d.max_mtu);
-    if let Some(kind) = &d.kind {
-        let _ = write!(out, "{}    {kind} ", line_break(options));
-    }
+    linkinfo::text(row, line_break(options), out);
     if let Some(gen_mode) = d.addr_gen_mode.as_ref().filter(|_| mode) {
         let _ = write!(out, "addrgenmode {gen_mode} ");
     }
@@ -264,7 +263,7 @@ fn details_json(row: &LinkRow, mode: bool, members: &mut Vec<(&'static str, Json
     members.push(("allmulti", Json::num(d.allmulti)));
     members.push(("min_mtu", Json::num(d.min_mtu)));
     members.push(("max_mtu", Json::num(d.max_mtu)));
-    members.extend(d.kind.as_ref().map(|kind| ("linkinfo", Json::Obj(vec![("info_kind", Json::str(kind))]))));
+    members.extend(linkinfo::json(row));
     members.extend(d.addr_gen_mode.as_ref().filter(|_| mode).map(|m| ("inet6_addr_gen_mode", Json::str(m))));
     members.push(("num_tx_queues", Json::num(d.tx_queues)));
     members.push(("num_rx_queues", Json::num(d.rx_queues)));

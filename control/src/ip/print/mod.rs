@@ -7,6 +7,7 @@
 mod addr;
 mod help;
 mod link;
+mod linkinfo;
 mod maddr;
 mod mroute;
 mod neigh;

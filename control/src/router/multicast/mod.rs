@@ -248,6 +248,11 @@ impl Router {
         self.igmp_send_all(dev, send);
     }
 
+    /// Nothing of a device that is gone stays.
+    pub(super) fn forget_groups(&mut self, dev: IfIndex) {
+        self.mc.forget(dev);
+    }
+
     /// The same for all that is reported or wanted.
     fn report_all(&mut self, now: Instant) {
         let mut all: BTreeSet<(IfIndex, u32)> = BTreeSet::new();
@@ -326,10 +331,13 @@ impl Router {
     /// Ports that forward or join take every group: a driver's filter knows too few. One that cannot be told shows
     /// them all or has none.
     fn receive_all_groups(&self) {
-        for (&dev, handle) in &self.ports {
-            let wanted = self.standing_on(dev).into_iter().any(|dev| {
-                self.mc.joined.iter().any(|(on, _)| *on == dev) || self.mc.table.vif_of(dev).is_some()
-            });
+        let joined = self.mc.joined.iter().map(|(dev, _)| *dev);
+        let vifs =
+            self.rtnl.links().map(|link| link.ifindex()).filter(|dev| self.mc.table.vif_of(*dev).is_some());
+        let under: BTreeSet<IfIndex> =
+            joined.chain(vifs).flat_map(|dev| self.rtnl.ports_under(dev)).collect();
+        for (dev, handle) in &self.ports {
+            let wanted = under.contains(dev);
             if let Err(error) = handle.port.set_allmulticast(wanted) {
                 tracing::debug!("{}: {error}", handle.port.name());
             }

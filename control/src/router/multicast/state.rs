@@ -187,6 +187,26 @@ impl McState {
         self.dirty = true;
     }
 
+    /// A device is gone: its routes, memberships and roles go with it.
+    pub fn forget(&mut self, dev: IfIndex) {
+        for routes in [&mut self.fixed, &mut self.learnt] {
+            routes.retain(|_, route| route.iif != dev);
+            routes.values_mut().for_each(|route| drop(route.oifs.remove(&dev)));
+        }
+        self.joined.retain(|(on, _)| *on != dev);
+        self.hosts.remove(&dev);
+        self.queriers.remove(&dev);
+        self.running.remove(&dev);
+        if self.proxy.as_ref().is_some_and(|proxy| proxy.upstream == dev) {
+            self.proxy = None;
+        }
+        if let Some(proxy) = &mut self.proxy {
+            proxy.downstream.remove(&dev);
+        }
+        self.vifs.remove(&dev);
+        self.dirty = true;
+    }
+
     /// Memberships of a group (or all, for `None`) changed: the proxy's entries follow.
     pub fn follow(&mut self, group: Option<u32>) {
         let Some(proxy) = self.proxy.clone() else { return };
