@@ -220,3 +220,18 @@ fn a_group_without_live_members_is_no_route() {
     let out = rig.send(R1, Ip::udp("10.1.0.2", "20.0.0.1", (1, 2), 8).to_port(R1));
     assert_eq!(out.only(R1).icmp(), (3, 0));
 }
+
+/// `equalize`: one connection over several devices.
+#[test]
+fn packets_of_one_flow_take_turns() {
+    let mut rig = Rig::new();
+    let paths = |a, b| [("10.2.0.2", R2, a), ("10.3.0.2", R3, b)];
+    rig.route("20.0.0.0/8", To::Turns(&paths(1, 1)));
+    rig.route("30.0.0.0/8", To::Turns(&paths(3, 1)));
+    let flow = |dst: &str| Ip::udp("10.1.0.2", dst, (1, 2), 8);
+    let ways: Vec<usize> = (0..64).map(|_| path(&mut rig, &flow("20.0.0.1"))).collect();
+    assert!(ways.windows(2).all(|two| two[0] != two[1]), "{ways:?}");
+    assert_eq!(shares(&mut rig, (0..4096).map(|_| flow("30.0.0.1"))), (3072, 1024));
+    let ways: Vec<usize> = (0..64).map(|_| path(&mut rig, &flow("30.0.0.1"))).collect();
+    assert!(ways.chunks(4).all(|four| four.iter().filter(|way| **way == R3).count() == 1), "{ways:?}");
+}

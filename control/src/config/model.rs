@@ -319,6 +319,8 @@ pub struct Route {
     pub mtu: Option<At<u16>>,
     /// Preferred source address of our own packets.
     pub src: Option<At<Ipv4Addr>>,
+    /// Packets, not flows, are spread over the next hops.
+    pub equalize: bool,
 }
 
 /// What happens to packets on a route.

@@ -7,7 +7,7 @@ use super::model::{Neighbour, NextHop, Route, RouteAction};
 use super::section::{Section, Value, narrow, wrong_type};
 use super::value::{destination, unicast_address, unicast_mac};
 
-const ROUTE_KEYS: &[&str] = &["to", "via", "dev", "nexthops", "type", "metric", "mtu", "src"];
+const ROUTE_KEYS: &[&str] = &["to", "via", "dev", "nexthops", "type", "metric", "mtu", "src", "equalize"];
 const NEXTHOP_KEYS: &[&str] = &["via", "dev", "weight"];
 const NEIGHBOUR_KEYS: &[&str] = &["address", "mac", "dev"];
 
@@ -72,6 +72,7 @@ fn route(section: &Section<'_>) -> Option<Route> {
     let metric = section.integer("metric", 0..=i64::from(u32::MAX)).and_then(narrow);
     let mtu = section.integer("mtu", MIN_MTU..=i64::from(u16::MAX)).and_then(narrow);
     let src = section.parsed("src", unicast_address);
+    let equalize = section.boolean("equalize").is_some_and(|equalize| equalize.value);
     let action = match kind? {
         Type::Unicast => RouteAction::Unicast(nexthops?),
         other => {
@@ -84,7 +85,7 @@ fn route(section: &Section<'_>) -> Option<Route> {
             }
         }
     };
-    Some(Route { to: to?, action, metric: metric.unwrap_or(At::unwritten(0)), mtu, src })
+    Some(Route { to: to?, action, metric: metric.unwrap_or(At::unwritten(0)), mtu, src, equalize })
 }
 
 /// The ways out of a unicast route: `via` and `dev` for one, `nexthops` for many, never both forms.

@@ -287,6 +287,8 @@ pub struct RouteSpec {
     pub to: Ipv4Net,
     /// The next hops: one from `via`, `dev` and `onlink`, or one for each `nexthop`; none for blackhole and the like.
     pub nexthops: Vec<NextHopSpec>,
+    /// `equalize`: packets, not flows, are spread over the next hops.
+    pub equalize: bool,
     /// The metric; 0 without one, which is the most preferred.
     pub metric: Option<u32>,
     /// The source address packets of our own take.

@@ -261,6 +261,8 @@ pub struct RouteRow {
     pub src: Option<Ipv4Addr>,
     /// Its metric; 0 is not printed.
     pub metric: u32,
+    /// Packets, not flows, are spread over its next hops.
+    pub equalize: bool,
     /// Path metrics.
     pub metrics: Metrics,
 }
@@ -288,6 +290,9 @@ bitflags! {
         const ONLINK = 4;
         /// Its device has no carrier.
         const LINKDOWN = 16;
+        /// Of a whole route: packets, not flows, are spread over its next hops. (The kernel's is `RTM_F_EQUALIZE`, which
+        /// is no flag of a next hop.)
+        const EQUALIZE = 128;
     }
 }
 

@@ -221,6 +221,7 @@ fn route_spec(route: &Route) -> RouteSpec {
         kind: Some(kind),
         to: route.to.value,
         nexthops,
+        equalize: route.equalize,
         metric: Some(route.metric.value),
         src: route.src.as_ref().map(|src| src.value),
         metrics: Metrics { mtu: route.mtu.as_ref().map(|mtu| u32::from(mtu.value)), mtu_lock: false },

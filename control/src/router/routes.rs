@@ -51,9 +51,10 @@ impl Router {
             FibRoute::Unreachable => NextHopSpec::Unreachable,
             FibRoute::Prohibit => NextHopSpec::Prohibit,
             FibRoute::Throw => NextHopSpec::Throw,
-            FibRoute::Unicast(hops) => match hops.as_ref() {
-                [one] => return self.unicast(one),
-                several => return self.multipath(several),
+            FibRoute::Unicast(hops) | FibRoute::Equalize(hops) => match (hops.as_ref(), route) {
+                ([one], _) => return self.unicast(one),
+                (several, FibRoute::Equalize(_)) => return self.multipath(several, NextHopSpec::Equalize),
+                (several, _) => return self.multipath(several, NextHopSpec::Multipath),
             },
         };
         self.hops.acquire(&spec, &self.shared.qsbr).map(|(id, _)| id)
@@ -75,7 +76,11 @@ impl Router {
         acquired.map(|(id, _)| id)
     }
 
-    fn multipath(&mut self, hops: &[FibHop]) -> Result<NextHopId, NextHopsFull> {
+    fn multipath(
+        &mut self,
+        hops: &[FibHop],
+        group: fn(Vec<(NextHopId, u16)>) -> NextHopSpec,
+    ) -> Result<NextHopId, NextHopsFull> {
         let mut members = Vec::with_capacity(hops.len());
         for hop in hops {
             match self.unicast(hop) {
@@ -86,7 +91,7 @@ impl Router {
                 }
             }
         }
-        let group = self.hops.acquire(&NextHopSpec::Multipath(members.clone()), &self.shared.qsbr);
+        let group = self.hops.acquire(&group(members.clone()), &self.shared.qsbr);
         // The group holds its members itself.
         members.into_iter().for_each(|(id, _)| self.release(id));
         group.map(|(id, _)| id)

@@ -26,6 +26,7 @@ pub(super) struct Draft {
     pub(super) priority: u32,
     pub(super) mtu: Option<u32>,
     pub(super) mtu_lock: bool,
+    pub(super) equalize: bool,
     pub(super) hops: Vec<DraftHop>,
 }
 
@@ -68,6 +69,7 @@ impl Draft {
             priority: spec.metric.unwrap_or(0),
             mtu: spec.metrics.mtu.filter(|mtu| *mtu > 0).map(|mtu| mtu.min(MAX_ROUTE_MTU)),
             mtu_lock: spec.metrics.mtu_lock,
+            equalize: spec.equalize,
             hops: hops.collect::<Result<_, _>>()?,
         })
     }
@@ -82,6 +84,7 @@ impl Draft {
             priority: self.priority,
             mtu: self.mtu,
             mtu_lock: self.mtu_lock,
+            equalize: self.equalize,
             hops,
         }
     }

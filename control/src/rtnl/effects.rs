@@ -94,6 +94,8 @@ pub enum FibRoute {
     Throw,
     /// Forward. Dead next hops are left out; at least one is there.
     Unicast(Arc<[FibHop]>),
+    /// The same, packet by packet and not flow by flow.
+    Equalize(Arc<[FibHop]>),
 }
 
 /// One usable next hop.

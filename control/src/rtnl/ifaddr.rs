@@ -161,6 +161,7 @@ impl Rtnl {
             priority: 0,
             mtu: None,
             mtu_lock: false,
+            equalize: false,
             hops: vec![DraftHop { via: None, dev: Some(dev), weight: 1, onlink: false }],
         };
         // As in the kernel: a route that cannot be made, or is there, does not stop the address.

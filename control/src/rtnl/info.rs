@@ -33,6 +33,8 @@ pub(super) struct Info {
     /// Bytes; none without one.
     pub(super) mtu: Option<u32>,
     pub(super) mtu_lock: bool,
+    /// Packets, not flows, are spread over the next hops.
+    pub(super) equalize: bool,
     pub(super) hops: Vec<Hop>,
 }
 
@@ -289,6 +291,7 @@ pub(super) fn forwarding(slot: &Slot, links: &Links) -> (FibRoute, bool) {
     let first = hops.first().map(|hop| (hop.dev, hop.mtu, hop.prefsrc.unwrap_or(Ipv4Addr::UNSPECIFIED)));
     let (dev, mtu, src) = first.unwrap_or((IfIndex::NONE, 0, Ipv4Addr::UNSPECIFIED));
     let route = match info.kind {
+        RouteType::Unicast if info.equalize => FibRoute::Equalize(hops),
         RouteType::Unicast | RouteType::Multicast => FibRoute::Unicast(hops),
         // Packets to an address of our own have it as their source, too.
         RouteType::Local => FibRoute::Local { dev, src: info.prefsrc.unwrap_or(Ipv4Addr::UNSPECIFIED) },

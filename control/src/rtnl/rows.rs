@@ -116,6 +116,7 @@ impl Rtnl {
             scope: info.scope,
             src: info.prefsrc,
             metric: info.priority,
+            equalize: info.equalize,
             metrics: info.metrics(),
         }
     }

@@ -249,6 +249,15 @@ fn the_smaller_mtu_counts() {
 }
 
 #[test]
+fn equalize_is_of_the_route() {
+    let mut bench = Bench::routed();
+    bench.run("route add 20.0.0.0/8 equalize nexthop via 10.0.0.2 nexthop via 10.1.0.2 weight 2").unwrap();
+    assert!(matches!(bench.at("20.0.0.0/8"), Some(FibRoute::Equalize(hops)) if hops.len() == 2));
+    bench.run("route replace 20.0.0.0/8 nexthop via 10.0.0.2 nexthop via 10.1.0.2 weight 2").unwrap();
+    assert!(matches!(bench.at("20.0.0.0/8"), Some(FibRoute::Unicast(hops)) if hops.len() == 2));
+}
+
+#[test]
 fn sources_follow_addresses() {
     let mut bench = Bench::routed();
     let src = |bench: &Bench, prefix| match bench.at(prefix) {

@@ -299,6 +299,8 @@ pub struct LcoreCells {
     pub empty_polls: Counter,
     /// Times a receive interrupt ended a sleep.
     pub interrupt_wakeups: Counter,
+    /// Packets given a next hop in turn, not by flow.
+    pub equalized: Counter,
     /// TSC at the last quiescent report.
     pub last_quiescent_tsc: Counter,
     /// Non-empty receive bursts by size, see [`BURST_BUCKETS`].
@@ -331,6 +333,7 @@ impl Default for LcoreCells {
             polls: Counter::default(),
             empty_polls: Counter::default(),
             interrupt_wakeups: Counter::default(),
+            equalized: Counter::default(),
             last_quiescent_tsc: Counter::default(),
             rx_bursts: Default::default(),
             mib: std::array::from_fn(|_| Counter::default()),

@@ -75,8 +75,13 @@ pub struct NextHop {
     pub neigh: NeighId,
     /// Source address for packets of our own, host byte order; 0 if none.
     pub prefsrc: u32,
+    /// Packets take the members in turn, whatever their flow (`Multipath`).
+    pub per_packet: bool,
     members: Members,
 }
+
+/// The bit of the first word that says so.
+const PER_PACKET: u64 = 1 << 8;
 
 /// One 32-byte slot: kind, device and MTU in the first word; gateway and neighbour in the second; source in the third.
 #[derive(Debug, Default)]
@@ -118,6 +123,7 @@ impl NextHops<'_> {
             gateway: b as u32,
             neigh: NeighId::from_u32((b >> 32) as u32),
             prefsrc: c as u32,
+            per_packet: a & PER_PACKET != 0,
             members: (b as u32, (a >> 48) as u16),
         }
     }
@@ -257,6 +263,8 @@ pub enum NextHopSpec {
     Throw,
     /// One of several by flow: members with their weights.
     Multipath(Vec<(NextHopId, u16)>),
+    /// One of several, packet by packet: members with their weights.
+    Equalize(Vec<(NextHopId, u16)>),
 }
 
 /// The table has no room.
@@ -325,7 +333,7 @@ impl NextHopWriter {
             None => return Err(NextHopsFull),
         };
         let members = match spec {
-            NextHopSpec::Multipath(list) => match self.write_members(list) {
+            NextHopSpec::Multipath(list) | NextHopSpec::Equalize(list) => match self.write_members(list) {
                 Ok(range) => Some(range),
                 Err(full) => {
                     self.free.push(id);
@@ -334,7 +342,7 @@ impl NextHopWriter {
             },
             _ => None,
         };
-        if let NextHopSpec::Multipath(list) = spec {
+        if let NextHopSpec::Multipath(list) | NextHopSpec::Equalize(list) = spec {
             for (member, _) in list {
                 if let Some(slot) = self.in_use.get_mut(&member.get()) {
                     slot.refs += 1;
@@ -358,7 +366,7 @@ impl NextHopWriter {
         if let Some(InUse { spec, members, .. }) = self.in_use.remove(&id.get()) {
             self.by_spec.remove(&spec);
             self.retired.defer(qsbr, (id.get(), members));
-            if let NextHopSpec::Multipath(list) = &spec {
+            if let NextHopSpec::Multipath(list) | NextHopSpec::Equalize(list) = &spec {
                 for (member, _) in list {
                     self.release(*member, qsbr, gone);
                 }
@@ -384,7 +392,9 @@ impl NextHopWriter {
 
     /// Multipath groups in use.
     pub fn groups(&self) -> usize {
-        self.in_use.values().filter(|slot| matches!(slot.spec, NextHopSpec::Multipath(_))).count()
+        let is_group =
+            |slot: &&InUse| matches!(slot.spec, NextHopSpec::Multipath(_) | NextHopSpec::Equalize(_));
+        self.in_use.values().filter(is_group).count()
     }
 
     fn write_members(&mut self, list: &[(NextHopId, u16)]) -> Result<Members, NextHopsFull> {
@@ -439,9 +449,11 @@ fn encode(spec: &NextHopSpec, members: Option<Members>) -> [u64; 3] {
         NextHopSpec::Unreachable => [word0(Kind::Unreachable, IfIndex::NONE, 0), 0, 0],
         NextHopSpec::Throw => [word0(Kind::None, IfIndex::NONE, 0), 0, 0],
         NextHopSpec::Prohibit => [word0(Kind::Prohibit, IfIndex::NONE, 0), 0, 0],
-        NextHopSpec::Multipath(_) => {
+        NextHopSpec::Multipath(_) | NextHopSpec::Equalize(_) => {
             let (first, count) = members.unwrap_or((0, 0));
-            [word0(Kind::Multipath, IfIndex::NONE, 0) | u64::from(count) << 48, u64::from(first), 0]
+            let per_packet = if matches!(spec, NextHopSpec::Equalize(_)) { PER_PACKET } else { 0 };
+            let word0 = word0(Kind::Multipath, IfIndex::NONE, 0) | per_packet | u64::from(count) << 48;
+            [word0, u64::from(first), 0]
         }
     }
 }

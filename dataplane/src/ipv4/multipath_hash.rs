@@ -31,7 +31,10 @@ fn is_good(env: &Env<'_>, hop: &NextHop) -> bool {
 /// protocol alone for fragments), 2 addresses inside tunnels, 3 the fields of `fib_multipath_hash_fields`. An ICMP
 /// error hashes as the packet it quotes, so that errors follow their flow: the hash is symmetric, and the quoted packet
 /// went the other way.
-pub fn fib_multipath_hash(env: &Env<'_>, skb: &Skb) -> FlowHash {
+pub fn fib_multipath_hash(env: &Env<'_>, skb: &Skb, group: NextHopId) -> FlowHash {
+    if env.shared.next_hops.get(group).per_packet {
+        return next_turn(env);
+    }
     // The segments of a packet may end anywhere: look at a copy.
     let mut bytes = [0u8; LOOKED_AT];
     let len = skb.network_len().min(bytes.len());
@@ -48,6 +51,14 @@ pub fn fib_multipath_hash(env: &Env<'_>, skb: &Skb) -> FlowHash {
         _ => Ipv4Header::parse(packet)
             .map_or(FlowHash::new(0), |header| multipath::hash_l3(header.src(), header.dst(), seed)),
     }
+}
+
+/// In place of a hash, for a route that spreads packets and not flows (`equalize`): every lcore goes through the range of
+/// hashes for itself, in the order of van der Corput's sequence, so that any run of packets is shared out by the weights as
+/// evenly as can be; two next hops of one weight take turns.
+fn next_turn(env: &Env<'_>) -> FlowHash {
+    env.cells.equalized.add(1);
+    FlowHash::new((env.cells.equalized.get() as u32).reverse_bits())
 }
 
 /// The packet that an ICMP error quotes.

@@ -172,7 +172,7 @@ pub fn set_route(skb: &mut Skb, id: NextHopId, hop: &NextHop, dst: u32) {
 /// The member of a multipath route that this packet's flow takes.
 #[cold]
 pub fn fib_select_path(env: &Env<'_>, skb: &Skb, group: NextHopId) -> (NextHopId, NextHop) {
-    let id = fib_select_best(env, group, fib_multipath_hash(env, skb), 0);
+    let id = fib_select_best(env, group, fib_multipath_hash(env, skb, group), 0);
     (id, env.shared.next_hops.get(id))
 }
 
@@ -184,7 +184,7 @@ pub fn fib_select_local_path(
     group: NextHopId,
     source: u32,
 ) -> (NextHopId, NextHop) {
-    let id = fib_select_best(env, group, fib_multipath_hash(env, skb), source);
+    let id = fib_select_best(env, group, fib_multipath_hash(env, skb, group), source);
     (id, env.shared.next_hops.get(id))
 }
 

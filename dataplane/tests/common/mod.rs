@@ -160,6 +160,8 @@ pub enum To<'a> {
     Narrow(&'a str, usize, u16),
     /// Several gateways with weights.
     Paths(&'a [(&'a str, usize, u16)]),
+    /// The same, packet by packet.
+    Turns(&'a [(&'a str, usize, u16)]),
     /// As it stands.
     Spec(NextHopSpec),
 }
@@ -312,6 +314,11 @@ impl Rig {
                 let members =
                     paths.iter().map(|&(gw, port, weight)| (self.hop(gw, port, 1500), weight)).collect();
                 self.hops.acquire(&NextHopSpec::Multipath(members), &self.shared.qsbr).unwrap().0
+            }
+            To::Turns(paths) => {
+                let members =
+                    paths.iter().map(|&(gw, port, weight)| (self.hop(gw, port, 1500), weight)).collect();
+                self.hops.acquire(&NextHopSpec::Equalize(members), &self.shared.qsbr).unwrap().0
             }
             To::Spec(spec) => self.hops.acquire(&spec, &self.shared.qsbr).unwrap().0,
         };

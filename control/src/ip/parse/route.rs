@@ -171,6 +171,7 @@ struct Draft {
     to: Option<ipnet::Ipv4Net>,
     hop: Hop,
     nexthops: Vec<NextHopSpec>,
+    equalize: bool,
     metric: Option<u32>,
     src: Option<Ipv4Addr>,
     metrics: Metrics,
@@ -204,8 +205,8 @@ fn modify(words: &mut Words<'_>) -> Result<RouteSpec, UsageError> {
     if single {
         draft.nexthops.push(NextHopSpec { via, dev, weight: 1, onlink });
     }
-    let Draft { kind, nexthops, metric, src, metrics, protocol, scope, table, .. } = draft;
-    Ok(RouteSpec { kind, to, nexthops, metric, src, metrics, protocol, scope, table })
+    let Draft { kind, nexthops, equalize, metric, src, metrics, protocol, scope, table, .. } = draft;
+    Ok(RouteSpec { kind, to, nexthops, equalize, metric, src, metrics, protocol, scope, table })
 }
 
 /// Words of `route add` this router has no use for yet.
@@ -247,6 +248,8 @@ fn attribute(words: &mut Words<'_>, draft: &mut Draft, word: &str) -> Result<boo
         "via" => draft.hop.via = Some(gateway(words)?),
         "dev" | "oif" => draft.hop.dev = Some(words.device("dev")?),
         "onlink" => draft.hop.onlink = true,
+        // A word of older versions of ip, for what kernels once did and this router does.
+        "equalize" | "eql" => draft.equalize = true,
         "src" => draft.src = Some(words.address("src")?),
         "mtu" => draft.metrics = mtu(words)?,
         "scope" => {

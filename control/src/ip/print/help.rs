@@ -28,7 +28,8 @@ pub fn help_text(topic: Topic) -> &'static str {
              \x20                [ [ root | match | exact ] PREFIX ] [ proto PROTO ] [ scope SCOPE ] [ type TYPE ]\n\
              \x20      skiff ip route get ADDRESS [ from ADDRESS ] [ iif DEVICE ] [ oif DEVICE ]\n\
              \x20      skiff ip route { add | change | replace | append | del } [ TYPE ] PREFIX\n\
-             \x20                [ via ADDRESS ] [ dev DEVICE ] [ onlink ] [ nexthop NH ]... [ metric METRIC ]\n\
+             \x20                [ via ADDRESS ] [ dev DEVICE ] [ onlink ] [ nexthop NH ]... [ equalize ]\n\
+             \x20                [ metric METRIC ]\n\
              \x20                [ src ADDRESS ] [ mtu [ lock ] MTU ] [ proto PROTO ] [ scope SCOPE ] [ table TABLE ]\n\
              \x20      skiff ip route flush SELECTOR\n\
              NH    := [ via ADDRESS ] [ dev DEVICE ] [ weight 1..256 ] [ onlink ]\n\

@@ -96,8 +96,12 @@ fn nexthop_json(hop: &NextHopRow) -> Json {
 }
 
 fn flag_names(flags: RouteFlags) -> impl Iterator<Item = &'static str> {
-    const NAMES: [(RouteFlags, &str); 3] =
-        [(RouteFlags::DEAD, "dead"), (RouteFlags::ONLINK, "onlink"), (RouteFlags::LINKDOWN, "linkdown")];
+    const NAMES: [(RouteFlags, &str); 4] = [
+        (RouteFlags::DEAD, "dead"),
+        (RouteFlags::ONLINK, "onlink"),
+        (RouteFlags::LINKDOWN, "linkdown"),
+        (RouteFlags::EQUALIZE, "equalize"),
+    ];
     NAMES.into_iter().filter(move |(flag, _)| flags.contains(*flag)).map(|(_, name)| name)
 }
 
@@ -178,11 +182,13 @@ impl<'a> Columns<'a> {
 
 /// A multipath route as a whole is down only if every next hop says so.
 fn route_flags(row: &RouteRow) -> RouteFlags {
-    match row.nexthops.as_slice() {
+    let mut flags = match row.nexthops.as_slice() {
         [] => RouteFlags::empty(),
         [hop] => hop.flags,
         hops => hops.iter().fold(RouteFlags::DEAD | RouteFlags::LINKDOWN, |all, hop| all & hop.flags),
-    }
+    };
+    flags.set(RouteFlags::EQUALIZE, row.equalize);
+    flags
 }
 
 fn destination(to: Ipv4Net) -> String {
