@@ -341,7 +341,7 @@ fn priority_tags_are_taken_off_and_vlans_are_not_ours() {
     let twice = [&frame[..12], &[0x88, 0xa8, 0, 0, 0x81, 0, 0, 0], &frame[12..]].concat();
     assert_eq!(rig.send(R1, twice).no_drops().only(R2), plain);
     for len in 14..18 {
-        rig.send(R1, tagged(0x8100, 0)[..len].to_vec()).dropped(&[(IpRcv, OtherHost, 1)]).silent();
+        rig.send(R1, tagged(0x8100, 0)[..len].to_vec()).drop_of(NetifReceive, UnhandledProto).silent();
     }
 }
 
