@@ -40,6 +40,7 @@ fn reasons(node: Node) -> &'static [DropReason] {
         Node::Poll => &[],
         Node::NetifReceive => &[DevReady, UnhandledProto],
         Node::BondHandleFrame => &[UnhandledProto, OtherHost, PuntFull],
+        Node::VlanDoReceive => &[UnhandledProto, Nomem],
         Node::ArpRcv => &[OtherHost, ArpIgnored, Nomem],
         Node::IpRcv => &[OtherHost, IpInhdr, IpCsum, PktTooSmall],
         Node::IpRcvFinish => &[
@@ -82,6 +83,7 @@ fn reasons(node: Node) -> &'static [DropReason] {
         Node::IpError => &[IpInnoroutes, NotSpecified],
         Node::IpOutput => &[IpInhdr, IpInnoroutes, PktTooBig, FragFailed, Nomem],
         Node::NeighResolve => &[PuntFull, NeighQueuefull, NeighFailed, NeighCreatefail, QueuePurge, Shutdown],
+        Node::VlanXmit => &[Nomem],
         Node::DevQueueXmit => &[DevReady],
         Node::BondStartXmit => &[NoTxTarget, Nomem],
         Node::HardStartXmit => &[TxFull, HandoffFull],

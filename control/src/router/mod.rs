@@ -14,6 +14,7 @@ mod proxies;
 mod routes;
 mod ruleset;
 mod settings;
+mod vlan;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -127,6 +128,8 @@ pub struct Router {
     held: usize,
     /// Multicast routes, groups and IGMP.
     mc: multicast::McState,
+    /// What the drivers of ports with VLANs were told.
+    filters: vlan::PortFilters,
     /// The grace period under way for removed neighbour entries, and the serial of those it covers.
     neigh_epoch: Option<(Epoch, u64)>,
     /// Serial of neighbour entries removed from now on.
@@ -180,6 +183,7 @@ impl Router {
             retired: Deferred::new(),
             held: 0,
             mc,
+            filters: vlan::PortFilters::default(),
             neigh_epoch: None,
             neigh_serial: 0,
         };
@@ -199,6 +203,7 @@ impl Router {
             for &dev in &effects.devices {
                 self.tell_neighbours(dev);
             }
+            self.sync_port_filters();
         }
         for change in effects.fib {
             self.install(change);
@@ -279,6 +284,7 @@ impl Router {
                 .map(|a| InterfaceAddress { net: a.local, secondary: a.secondary, scope: a.scope.0 })
                 .collect(),
             conf: self.device_conf(link.ifindex()),
+            vlan_offload: self.filters.offload(link.ifindex()),
             ..NetDevice::absent()
         }
     }

@@ -14,7 +14,7 @@ use super::bond_hash::{bond_xmit_hash, layer2, layer34, untag};
 use super::counters::MAX_DEVICES;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
-use super::xmit::lower_xmit;
+use super::xmit::{Refused, dev_queue_again};
 use crate::device::NetDevice;
 use crate::device::bond::{Bond, BondMode, XmitPolicy};
 use crate::device::bond_rlb::OurArp;
@@ -51,8 +51,15 @@ impl BondTurns {
     }
 }
 
-/// Sends a list by the members of the bond `dev`, which is up. Takes all of it.
-pub fn bond_start_xmit(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
+/// Sends a list by the members of the bond `dev`, which is up. What they did not take; in broadcast mode what the last one
+/// did not.
+#[inline(never)]
+pub(super) fn bond_start_xmit(
+    env: &Env<'_>,
+    hands: &mut Hands,
+    dev: &NetDevice,
+    list: &mut SkbList,
+) -> Refused {
     let Some(bond) = dev.bond.as_deref().filter(|_| dev.carrier && hands.bond_turns.depth < RECURSION_LIMIT)
     else {
         return no_tx_target(env, dev.ifindex, list);
@@ -64,12 +71,12 @@ pub fn bond_start_xmit(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: 
     }
     env.stage_end(Node::BondStartXmit, count, started);
     hands.bond_turns.depth += 1;
-    if copied {
-        xmit_broadcast(env, hands, dev, bond, list);
-    } else {
-        split(env, hands, dev, list);
-    }
+    let refused = match copied {
+        true => xmit_broadcast(env, hands, dev, bond, list),
+        false => split(env, hands, dev, list),
+    };
     hands.bond_turns.depth -= 1;
+    refused
 }
 
 /// Writes each packet's member to its `oif`, [`IfIndex::NONE`] if there is none.
@@ -102,23 +109,27 @@ fn set_members(list: &mut SkbList, mut member: impl FnMut(&mut Skb) -> Option<If
 
 /// Each part of the list to its member.
 #[inline]
-fn split(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
+fn split(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) -> Refused {
+    let mut refused = Refused::default();
     while let Some(oif) = list.iter().next().map(|skb| skb.fields().oif) {
         let same = list.mask_of(|skb| skb.fields().oif == oif);
         let mut part = SkbList::new();
         list.extract(same, &mut part);
-        if oif == IfIndex::NONE.0 {
-            no_tx_target(env, dev.ifindex, &mut part);
-        } else {
-            lower_xmit(env, hands, IfIndex(oif), &mut part);
-        }
+        refused += match oif {
+            0 => no_tx_target(env, dev.ifindex, &mut part),
+            _ => dev_queue_again(env, hands, &mut part),
+        };
     }
+    refused
 }
 
 #[cold]
-fn no_tx_target(env: &Env<'_>, dev: IfIndex, list: &mut SkbList) {
-    env.cells.device(dev).tx_dropped.add(list.len() as u64);
+fn no_tx_target(env: &Env<'_>, dev: IfIndex, list: &mut SkbList) -> Refused {
+    let bytes = list.iter().map(|skb| skb.len() as u64).sum();
+    let refused = Refused { packets: list.len() as u64, bytes };
+    env.cells.device(dev).tx_dropped.add(refused.packets);
     env.kfree_skb_list(list, Node::BondStartXmit, DropReason::NoTxTarget);
+    refused
 }
 
 /// Balance-rr. IGMP goes by the active member, so that switches find the querier and its answers at one port.
@@ -163,7 +174,13 @@ fn is_tagged_igmp(skb: &Skb) -> bool {
 
 /// Broadcast mode: a copy by every member, the packets themselves by the last.
 #[cold]
-fn xmit_broadcast(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, bond: &Bond, list: &mut SkbList) {
+fn xmit_broadcast(
+    env: &Env<'_>,
+    hands: &mut Hands,
+    dev: &NetDevice,
+    bond: &Bond,
+    list: &mut SkbList,
+) -> Refused {
     let Some((last, others)) = bond.usable().split_last() else {
         return no_tx_target(env, dev.ifindex, list);
     };
@@ -181,10 +198,10 @@ fn xmit_broadcast(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, bond: &Bond
             }
         }
         set_members(&mut copies, |_| Some(*member));
-        lower_xmit(env, hands, *member, &mut copies);
+        let _ = dev_queue_again(env, hands, &mut copies);
     }
     set_members(list, |_| Some(*last));
-    lower_xmit(env, hands, *last, list);
+    dev_queue_again(env, hands, list)
 }
 
 /// Balance-tlb and balance-alb: the member of what can be balanced, the active one for the rest. A frame by another
