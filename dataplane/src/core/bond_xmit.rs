@@ -14,7 +14,7 @@ use super::bond_hash::{bond_xmit_hash, layer2, layer34, untag};
 use super::counters::MAX_DEVICES;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
-use super::xmit::{Refused, dev_queue_again};
+use super::xmit::{Refused, dev_queue_again_by};
 use crate::device::NetDevice;
 use crate::device::bond::{Bond, BondMode, XmitPolicy};
 use crate::device::bond_rlb::OurArp;
@@ -117,7 +117,7 @@ fn split(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) 
         list.extract(same, &mut part);
         refused += match oif {
             0 => no_tx_target(env, dev.ifindex, &mut part),
-            _ => dev_queue_again(env, hands, &mut part),
+            _ => dev_queue_again_by(env, hands, IfIndex(oif), &mut part),
         };
     }
     refused
@@ -198,10 +198,10 @@ fn xmit_broadcast(
             }
         }
         set_members(&mut copies, |_| Some(*member));
-        let _ = dev_queue_again(env, hands, &mut copies);
+        let _ = dev_queue_again_by(env, hands, *member, &mut copies);
     }
     set_members(list, |_| Some(*last));
-    dev_queue_again(env, hands, list)
+    dev_queue_again_by(env, hands, *last, list)
 }
 
 /// Balance-tlb and balance-alb: the member of what can be balanced, the active one for the rest. A frame by another

@@ -107,6 +107,20 @@ pub(super) fn dev_queue_again(env: &Env<'_>, hands: &mut Hands, list: &mut SkbLi
     queue_list(env, hands, list)
 }
 
+/// The same for packets that all have `oif` in that field.
+#[inline]
+pub(super) fn dev_queue_again_by(
+    env: &Env<'_>,
+    hands: &mut Hands,
+    oif: IfIndex,
+    list: &mut SkbList,
+) -> Refused {
+    match env.snap.hooks.has(Hook::L2Enqueue) {
+        true => dev_queue_again(env, hands, list),
+        false => queue_all(env, hands, oif, list),
+    }
+}
+
 #[inline]
 fn queue_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) -> Refused {
     let mut refused = Refused::default();
