@@ -39,8 +39,8 @@ fn reasons(node: Node) -> &'static [DropReason] {
     match node {
         Node::Poll => &[],
         Node::NetifReceive => &[DevReady, UnhandledProto],
-        Node::VlanDoReceive => &[UnhandledProto, Nomem],
         Node::BondHandleFrame => &[UnhandledProto, OtherHost, PuntFull],
+        Node::VlanDoReceive => &[UnhandledProto, Nomem],
         Node::ArpRcv => &[OtherHost, ArpIgnored, Nomem],
         Node::IpRcv => &[OtherHost, IpInhdr, IpCsum, PktTooSmall],
         Node::IpRcvFinish => &[

@@ -147,7 +147,7 @@ pub(super) fn start(cpu: Option<u16>, pcap: &std::path::Path, frames: usize) -> 
     start_with(cpu, pcap, frames, 1, Vlans::default())
 }
 
-/// The same with several ports that swallow, and VLANs on the first of them and on the generator's.
+/// The same with several ports that swallow, or with VLANs.
 pub(super) fn start_with(
     cpu: Option<u16>,
     pcap: &std::path::Path,
@@ -183,11 +183,16 @@ pub(super) fn start_with(
         ports.push(port);
         tx.into_iter().for_each(|queue| table.set(id, TxPath::Queue(queue)));
     }
-    Ok((eal, Bench::new(pool, rx, table, ports, vlans)?))
+    Ok((eal, Bench::new(pool, (rx, table), ports, vlans)?))
 }
 
 impl Bench {
-    fn new(pool: Pool, rx: Vec<RxQueue>, table: TxTable, ports: Vec<Port>, vlans: Vlans) -> Result<Bench> {
+    fn new(
+        pool: Pool,
+        (rx, table): (Vec<RxQueue>, TxTable),
+        ports: Vec<Port>,
+        vlans: Vlans,
+    ) -> Result<Bench> {
         let qsbr = Arc::new(Qsbr::new(1));
         let fib = FibWriter::new(TBL8_GROUPS, Arc::clone(&qsbr))?;
         let mut neigh = NeighCache::new(4096, GcParams::default(), 1, Instant::ZERO);

@@ -32,6 +32,9 @@ pub enum Case {
     /// 65,535 flows over 1,000,000 routes.
     #[value(name = "1mroutes")]
     Routes1m,
+    /// 1024 flows over 1024 /24, sent by bonds of two ports: what each costs beyond a plain port.
+    #[value(name = "bond")]
+    Bond,
     /// The 1024 flows, received in one VLAN.
     #[value(name = "vlan-in")]
     VlanIn,

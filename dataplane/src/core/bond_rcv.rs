@@ -20,6 +20,7 @@ use crate::neigh::arp::{ARP_LEN, ArpView};
 use crate::net::{IfIndex, MacAddr};
 use crate::netfilter::hooks::{Hook, nf_hook_device};
 use crate::skb::eth::{ETH_P_ARP, EthHeader, HEADER_LEN};
+use crate::skb::vlan::VLAN_HLEN;
 use crate::skb::{Skb, SkbExt, SkbList};
 
 /// Slow protocols (IEEE 802.3 annex 57A).
@@ -38,7 +39,7 @@ pub fn bond_handle_frame(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list
     let started = env.stage_start();
     let cells = env.cells.device(dev.ifindex);
     cells.rx_packets.add(count);
-    cells.rx_bytes.add(list.iter().map(|skb| skb.len() as u64).sum());
+    cells.rx_bytes.add(wire_bytes(dev, list));
     if env.snap.hooks.has(Hook::L2Input) {
         let fields = received_by(dev);
         list.iter_mut().for_each(|skb| *skb.fields_mut() = fields);
@@ -82,8 +83,19 @@ fn aside(env: &Env<'_>, dev: &NetDevice, list: &mut SkbList, which: u32) -> SkbL
     list.extract(which, &mut out);
     let cells = env.cells.device(dev.master);
     cells.rx_packets.add(out.len() as u64);
-    cells.rx_bytes.add(out.iter().map(|skb| skb.len() as u64).sum());
+    cells.rx_bytes.add(wire_bytes(dev, &out));
     out
+}
+
+/// Bytes of these packets as they came in: with the tags the driver took out.
+#[inline]
+fn wire_bytes(dev: &NetDevice, list: &SkbList) -> u64 {
+    let bytes: usize = list.iter().map(|skb| skb.len()).sum();
+    let stripped = match dev.vlan_offload.strips {
+        Some(_) => list.iter().filter(|skb| skb.is_vlan_stripped()).count(),
+        None => 0,
+    };
+    (bytes + stripped * VLAN_HLEN) as u64
 }
 
 /// LACP and marker frames among those of `candidates` go to the control thread, whatever the member's state.

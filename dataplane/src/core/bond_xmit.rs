@@ -14,7 +14,7 @@ use super::bond_hash::{bond_xmit_hash, layer2, layer34, untag};
 use super::counters::MAX_DEVICES;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
-use super::xmit::{Refused, lower_xmit};
+use super::xmit::{Refused, dev_queue_again_by};
 use crate::device::NetDevice;
 use crate::device::bond::{Bond, BondMode, XmitPolicy};
 use crate::device::bond_rlb::OurArp;
@@ -51,7 +51,9 @@ impl BondTurns {
     }
 }
 
-/// Sends a list by the members of the bond `dev`, which is up. What nobody took.
+/// Sends a list by the members of the bond `dev`, which is up. What they did not take; in broadcast mode what the last one
+/// did not.
+#[inline(never)]
 pub(super) fn bond_start_xmit(
     env: &Env<'_>,
     hands: &mut Hands,
@@ -113,9 +115,9 @@ fn split(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) 
         let same = list.mask_of(|skb| skb.fields().oif == oif);
         let mut part = SkbList::new();
         list.extract(same, &mut part);
-        refused += match oif == IfIndex::NONE.0 {
-            true => no_tx_target(env, dev.ifindex, &mut part),
-            false => lower_xmit(env, hands, IfIndex(oif), &mut part),
+        refused += match oif {
+            0 => no_tx_target(env, dev.ifindex, &mut part),
+            _ => dev_queue_again_by(env, hands, IfIndex(oif), &mut part),
         };
     }
     refused
@@ -123,11 +125,11 @@ fn split(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) 
 
 #[cold]
 fn no_tx_target(env: &Env<'_>, dev: IfIndex, list: &mut SkbList) -> Refused {
-    let packets = list.len() as u64;
     let bytes = list.iter().map(|skb| skb.len() as u64).sum();
-    env.cells.device(dev).tx_dropped.add(packets);
+    let refused = Refused { packets: list.len() as u64, bytes };
+    env.cells.device(dev).tx_dropped.add(refused.packets);
     env.kfree_skb_list(list, Node::BondStartXmit, DropReason::NoTxTarget);
-    Refused { packets, bytes }
+    refused
 }
 
 /// Balance-rr. IGMP goes by the active member, so that switches find the querier and its answers at one port.
@@ -196,10 +198,10 @@ fn xmit_broadcast(
             }
         }
         set_members(&mut copies, |_| Some(*member));
-        lower_xmit(env, hands, *member, &mut copies);
+        let _ = dev_queue_again_by(env, hands, *member, &mut copies);
     }
     set_members(list, |_| Some(*last));
-    lower_xmit(env, hands, *last, list)
+    dev_queue_again_by(env, hands, *last, list)
 }
 
 /// Balance-tlb and balance-alb: the member of what can be balanced, the active one for the rest. A frame by another

@@ -2,7 +2,7 @@
 //!
 //! Uses:  the Ethernet header, and where IPv4 has its destination, to bring the route closer.
 //! Sets:  every field (a received mbuf's are not cleared), pkt_type, network_offset.
-//! Next:  vlan_do_receive, bond_handle_frame (members of a bond), hook L2_INPUT, ip_list_rcv, arp_process.
+//! Next:  bond_handle_frame (members of a bond), vlan_do_receive, hook L2_INPUT, ip_list_rcv, arp_process.
 //! Drops: dev_ready (device down), otherhost, unhandled_proto.
 
 use super::bond_rcv::{bond_handle_finish, bond_handle_frame};

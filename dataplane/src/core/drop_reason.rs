@@ -132,10 +132,10 @@ named_enum! {
         Poll = "poll",
         /// Packet type, protocol demultiplexing.
         NetifReceive = "netif_receive_skb_list",
-        /// Tagged frames to their VLAN devices.
-        VlanDoReceive = "vlan_do_receive",
         /// What members of a bond receive.
         BondHandleFrame = "bond_handle_frame",
+        /// Tagged frames to their VLAN devices.
+        VlanDoReceive = "vlan_do_receive",
         /// Address resolution.
         ArpRcv = "arp_rcv",
         /// IPv4 header checks.

@@ -197,10 +197,8 @@ impl Snapshot {
 fn stack(table: &mut [NetDevice]) {
     let mut groups: BTreeMap<usize, Vec<_>> = BTreeMap::new();
     let mut masters = Vec::new();
-    for device in table.iter_mut() {
-        if let Some(bond) = &mut device.bond {
-            Arc::make_mut(bond).prepare();
-        }
+    for bond in table.iter_mut().filter_map(|device| device.bond.as_mut()) {
+        Arc::make_mut(bond).prepare();
     }
     for device in table.iter() {
         if let Some(vlan) = device.vlan.as_ref().filter(|_| nesting(table, device) <= MAX_NESTING) {

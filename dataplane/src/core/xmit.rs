@@ -107,6 +107,20 @@ pub(super) fn dev_queue_again(env: &Env<'_>, hands: &mut Hands, list: &mut SkbLi
     queue_list(env, hands, list)
 }
 
+/// The same for packets that all have `oif` in that field.
+#[inline]
+pub(super) fn dev_queue_again_by(
+    env: &Env<'_>,
+    hands: &mut Hands,
+    oif: IfIndex,
+    list: &mut SkbList,
+) -> Refused {
+    match env.snap.hooks.has(Hook::L2Enqueue) {
+        true => dev_queue_again(env, hands, list),
+        false => queue_all(env, hands, oif, list),
+    }
+}
+
 #[inline]
 fn queue_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) -> Refused {
     let mut refused = Refused::default();
@@ -233,15 +247,6 @@ pub(super) fn refuse_list(env: &Env<'_>, list: &mut SkbList) -> Refused {
         refused += refuse(env, skb);
     }
     refused
-}
-
-/// Packets that a bond has given to its member `dev`, all with that in their `oif` field: they pass the hook L2_ENQUEUE
-/// there too. What the member did not take.
-pub(super) fn lower_xmit(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, list: &mut SkbList) -> Refused {
-    if env.snap.hooks.has(Hook::L2Enqueue) {
-        return dev_queue_again(env, hands, list);
-    }
-    queue_all(env, hands, dev, list)
 }
 
 #[cold]
