@@ -120,6 +120,8 @@ pub struct Snapshot {
     pub multicast: Arc<Multicast>,
     /// Whom we answer ARP for by the operator's will.
     pub proxies: ProxyAddresses,
+    /// There are VLAN devices.
+    pub has_vlans: bool,
     /// By number, as far as there are any.
     devices: Vec<NetDevice>,
     absent: NetDevice,
@@ -159,6 +161,7 @@ impl Snapshot {
             hooks: Hooks::default(),
             multicast: Arc::default(),
             proxies: ProxyAddresses::default(),
+            has_vlans: table.iter().any(|device| device.vlan.is_some()),
             devices: table,
             absent: NetDevice::absent(),
             by_port,

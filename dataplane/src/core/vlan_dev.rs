@@ -10,8 +10,8 @@
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
 use super::xmit::{Refused, dev_queue_again, refuse_list};
-use crate::device::NetDevice;
 use crate::device::vlan::{Vlan, VlanProto};
+use crate::device::{DeviceKind, NetDevice};
 use crate::net::IfIndex;
 use crate::skb::vlan::{self, Tag, VLAN_HLEN};
 use crate::skb::{Skb, SkbExt, SkbList};
@@ -30,7 +30,7 @@ pub(super) fn vlan_dev_hard_start_xmit(
 ) -> Refused {
     let Some((vlan, real_dev)) = lower(env, dev) else { return refuse_list(env, list) };
     let (started, count) = (env.stage_start(), list.len() as u64);
-    let beside = real_dev.vlan_offload.inserts && vlan.proto == VlanProto::Dot1q;
+    let beside = tag_beside(vlan, real_dev);
     let mut bytes = 0;
     let mut failed = 0u32;
     for (i, skb) in list.iter_mut().enumerate() {
@@ -52,6 +52,49 @@ pub(super) fn vlan_dev_hard_start_xmit(
     cells.tx_bytes.add(bytes.saturating_sub(refused.bytes));
     cells.tx_dropped.add(below.packets);
     refused
+}
+
+/// Tags those packets of a list of several devices that leave by VLANs on ports which can send: then the list may be one
+/// for a single port. The others stay as they are.
+#[inline(never)]
+pub(super) fn tag_mixed(env: &Env<'_>, list: &mut SkbList) {
+    let mut failed = 0u32;
+    for (i, skb) in list.iter_mut().enumerate() {
+        let dev = env.snap.device(IfIndex(skb.fields().oif));
+        let Some((vlan, port)) = lower(env, dev).filter(|(_, below)| is_open_port(below)) else { continue };
+        if !dev.is_running() {
+            continue;
+        }
+        let len = skb.len() as u64;
+        let beside = tag_beside(vlan, port);
+        if !put_tag(skb, vlan, beside) {
+            failed |= 1 << i;
+            continue;
+        }
+        skb.fields_mut().oif = port.ifindex.0;
+        let cells = env.cells.device(dev.ifindex);
+        cells.tx_packets.add(1);
+        cells.tx_bytes.add(len);
+        env.cells.vlan(port.ifindex).sw_insert.add(u64::from(!beside));
+        env.cells.node(Node::VlanXmit).packets.add(1);
+    }
+    env.cells.node(Node::VlanXmit).batches.add(1);
+    let mut gone = SkbList::new();
+    list.extract(failed, &mut gone);
+    for skb in gone.drain() {
+        env.cells.device(IfIndex(skb.fields().oif)).tx_dropped.add(1);
+        env.kfree_skb(skb, Node::VlanXmit, DropReason::Nomem);
+    }
+}
+
+fn is_open_port(dev: &NetDevice) -> bool {
+    matches!(dev.kind, DeviceKind::Port(_)) && dev.is_running()
+}
+
+/// The driver of the device puts the tag in.
+#[inline]
+fn tag_beside(vlan: &Vlan, real_dev: &NetDevice) -> bool {
+    real_dev.vlan_offload.inserts && vlan.proto == VlanProto::Dot1q
 }
 
 /// What `dev` is, and the device it lies on; `None` if that does not know of it.

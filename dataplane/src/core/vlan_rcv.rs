@@ -31,16 +31,45 @@ pub fn vlan_do_receive_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, l
     if env.snap.hooks.has(Hook::L2Input) {
         return receive_hooked(env, hands, dev, list);
     }
-    let Some(first) = list.iter().next().map(|skb| tag_word(dev, skb)) else { return };
-    let differences = list.iter().fold(0, |bits, skb| bits | (tag_word(dev, skb) ^ first));
-    match Tag::from_word(first) {
-        Some(tag) if differences & VLAN_MASK == 0 => match plain_vlan(env, dev, tag) {
-            Some((to, vlan)) => receive_vlan(env, hands, dev, (to, vlan), list),
+    let survey = survey(dev, list);
+    match Tag::from_word(survey.first) {
+        Some(tag) if survey.differences & VLAN_MASK == 0 => match plain_vlan(env, dev, tag) {
+            Some(to) => receive_vlan(env, hands, dev, to, &survey, list),
             None => receive_mixed(env, hands, dev, list),
         },
-        None if differences >> 16 == 0 => receive_untagged(env, hands, dev, list),
+        None if survey.differences >> 16 == 0 => receive_untagged(env, hands, dev, list),
         _ => receive_mixed(env, hands, dev, list),
     }
+}
+
+/// What the frames of a burst have in common, and their size.
+struct Survey {
+    /// [`tag_word`] of the first.
+    first: u32,
+    /// Bits in which another's differs.
+    differences: u32,
+    bytes: usize,
+    /// Frames whose tag the driver has taken out.
+    stripped: usize,
+}
+
+#[inline]
+fn survey(dev: &NetDevice, list: &SkbList) -> Survey {
+    let first = list.iter().next().map_or(0, |skb| tag_word(dev, skb));
+    let mut survey = Survey { first, differences: 0, bytes: 0, stripped: 0 };
+    if dev.vlan_offload.strips.is_none() {
+        for skb in list.iter() {
+            survey.differences |= vlan::tag_word(skb) ^ first;
+            survey.bytes += skb.len();
+        }
+        return survey;
+    }
+    for skb in list.iter() {
+        survey.differences |= tag_word(dev, skb) ^ first;
+        survey.bytes += skb.len();
+        survey.stripped += usize::from(skb.is_vlan_stripped());
+    }
+    survey
 }
 
 /// The tag of a frame as it came in by `dev`, as a word; an EtherType and what follows if there is none.
@@ -66,10 +95,14 @@ fn receive_vlan(
     hands: &mut Hands,
     dev: &NetDevice,
     (to, vlan): (&NetDevice, &Vlan),
+    survey: &Survey,
     list: &mut SkbList,
 ) {
     let (started, count) = (env.stage_start(), list.len() as u64);
-    count_received(env, dev, list);
+    let cells = env.cells.device(dev.ifindex);
+    cells.rx_packets.add(count);
+    cells.rx_bytes.add((survey.bytes + survey.stripped * VLAN_HLEN) as u64);
+    env.cells.vlan(dev.ifindex).sw_strip.add(count - survey.stripped as u64);
     if to.untags {
         list.iter_mut().for_each(|skb| _ = vlan_untag(skb));
     }
@@ -78,14 +111,14 @@ fn receive_vlan(
         return netif_receive_skb_list(env, hands, to, list);
     }
     let fields = received_by(to);
-    if vlan.maps_ingress() {
+    if vlan.maps_ingress() || survey.stripped != 0 {
         return netif_receive_untagged(env, hands, to, list, |skb| {
             let priority = vlan.priority(vlan_untag(skb));
             SkbFields { priority, ..fields }
         });
     }
     netif_receive_untagged(env, hands, to, list, |skb| {
-        vlan_untag(skb);
+        vlan::pop(skb);
         fields
     });
 }
@@ -115,20 +148,6 @@ fn vlan_untag(skb: &mut Skb) -> u16 {
     tci
 }
 
-/// Counts a burst of tagged frames on the device under their VLANs.
-#[inline]
-fn count_received(env: &Env<'_>, dev: &NetDevice, list: &SkbList) {
-    let (mut bytes, mut stripped) = (0, 0);
-    for skb in list.iter() {
-        bytes += skb.len();
-        stripped += usize::from(skb.is_vlan_stripped());
-    }
-    let cells = env.cells.device(dev.ifindex);
-    cells.rx_packets.add(list.len() as u64);
-    cells.rx_bytes.add((bytes + stripped * VLAN_HLEN) as u64);
-    env.cells.vlan(dev.ifindex).sw_strip.add((list.len() - stripped) as u64);
-}
-
 /// Frames of several VLANs: those of one device go to it together.
 fn receive_mixed(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
     let mut places = places_of(env, dev, list);
@@ -145,7 +164,8 @@ fn receive_mixed(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut S
         match env.snap.device(to).vlan.as_deref() {
             _ if to == ODD => same.drain().for_each(|skb| receive_odd(env, hands, dev, skb)),
             Some(vlan) if to != dev.ifindex => {
-                receive_vlan(env, hands, dev, (env.snap.device(to), vlan), &mut same);
+                let survey = survey(dev, &same);
+                receive_vlan(env, hands, dev, (env.snap.device(to), vlan), &survey, &mut same);
             }
             _ => receive_untagged(env, hands, dev, &mut same),
         }

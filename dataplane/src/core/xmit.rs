@@ -16,7 +16,7 @@ use super::bond_xmit::bond_start_xmit;
 use super::counters::MAX_PORTS;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
-use super::vlan_dev::vlan_dev_hard_start_xmit;
+use super::vlan_dev::{tag_mixed, vlan_dev_hard_start_xmit};
 use crate::device::DeviceKind;
 use crate::net::IfIndex;
 use crate::netfilter::hooks::{Hook, nf_hook_device};
@@ -123,11 +123,22 @@ pub(super) fn dev_queue_again_by(
 
 #[inline]
 fn queue_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) -> Refused {
-    let mut refused = Refused::default();
     if let Some(oif) = common_oif(list) {
-        refused = queue_all(env, hands, oif, list);
+        return queue_all(env, hands, oif, list);
     }
-    // What goes several ways.
+    queue_mixed(env, hands, list)
+}
+
+/// A list of packets that go several ways.
+#[inline(never)]
+fn queue_mixed(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) -> Refused {
+    if env.snap.has_vlans && !env.snap.hooks.has(Hook::L2Enqueue) {
+        tag_mixed(env, list);
+        if let Some(oif) = common_oif(list) {
+            return queue_all(env, hands, oif, list);
+        }
+    }
+    let mut refused = Refused::default();
     for skb in list.drain() {
         refused += queue_one(env, hands, skb);
     }
@@ -197,7 +208,7 @@ fn buffer(hands: &mut Hands, slot: usize) -> Option<&mut SkbList> {
 #[inline]
 fn queue_all(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbList) -> Refused {
     let Some(slot) = slot_of(env, hands, oif) else { return queue_upper(env, hands, oif, list) };
-    let Some(room) = buffer(hands, slot) else { return Refused::default() };
+    let Some(room) = buffer(hands, slot) else { return refuse_list(env, list) };
     room.append(list);
     if !list.is_empty() {
         hard_start_xmit(env, hands, slot);
