@@ -15,6 +15,7 @@ mod proxies;
 mod routes;
 mod ruleset;
 mod settings;
+mod uppers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;

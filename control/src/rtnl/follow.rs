@@ -40,7 +40,8 @@ impl Rtnl {
             announce(link, effects);
         }
         effects.devices.insert(dev);
-        for member in self.members(dev) {
+        let lends = self.links.get(dev).and_then(Link::bond).is_some_and(|bond| bond.lends_mac());
+        for member in self.members(dev).into_iter().filter(|_| lends) {
             self.set_mac(member, mac, effects);
         }
         for vlan in self.links.vlans_on(dev) {
@@ -56,6 +57,14 @@ impl Rtnl {
         let below = link.vlan().and_then(|vlan| self.links.get(vlan.real_dev)).map(|below| below.init.mac);
         if let Some(mac) = below {
             self.set_mac(dev, mac, effects);
+        }
+    }
+
+    /// A VLAN that is down comes up when the device below does.
+    pub fn come_up_later(&mut self, name: &str) {
+        let dev = self.links.find(name).ok();
+        if let Some(link) = dev.and_then(|dev| self.links.get_mut(dev)).filter(|link| !link.up) {
+            link.resume = true;
         }
     }
 

@@ -1,8 +1,13 @@
 //! `type KIND` of `ip link add` and `set`: what follows belongs to the kind, to the end of the line.
 
+use skiff_dataplane::device::bond::{BondMode, XmitPolicy};
 use skiff_dataplane::device::vlan::VlanProto;
+use skiff_dataplane::net::MacAddr;
 
 use super::{UsageError, Words};
+use crate::bond::options::{
+    AdSelect, ArpAllTargets, ArpValidate, FailOverMac, LacpRate, Named, OptionName, PrimaryReselect,
+};
 use crate::ip::linkspec::{KindSpec, SlaveSpec, VlanFlags, VlanSpec};
 use crate::ip::words::parse_number;
 
@@ -10,6 +15,7 @@ use crate::ip::words::parse_number;
 pub(super) fn kind(words: &mut Words<'_>) -> Result<KindSpec, UsageError> {
     match words.value("type")? {
         "vlan" => vlan(words).map(KindSpec::Vlan),
+        "bond" => bond(words).map(KindSpec::Bond),
         "bond_slave" => bond_slave(words).map(KindSpec::BondSlave),
         other => Err(words.unsupported(&format!("a link of type \"{other}\""))),
     }
@@ -79,6 +85,53 @@ fn qos_map(words: &mut Words<'_>, key: &str) -> Result<Vec<(u32, u32)>, UsageErr
         map.push(pair.ok_or_else(|| words.wrong(from, &format!("invalid {key}")))?);
     }
     Ok(map)
+}
+
+/// Names and values, as far as their form can be told without the bond.
+fn bond(words: &mut Words<'_>) -> Result<Vec<(&'static str, String)>, UsageError> {
+    let mut options = Vec::new();
+    while let Some(word) = words.next() {
+        let unknown = || words.error(format!("bond: unknown command \"{word}\"?"));
+        let option = OptionName::resolve(word).ok_or_else(unknown)?;
+        let value = if option.is_flag() { "" } else { words.value(option.name())? };
+        bond_value(words, option.name(), value)?;
+        options.push((option.name(), value.to_owned()));
+    }
+    Ok(options)
+}
+
+fn bond_value(words: &Words<'_>, option: &str, value: &str) -> Result<(), UsageError> {
+    let below = |limit: u64| parse_number(value).is_some_and(|n| n < limit);
+    let good = match option {
+        "active_slave" | "clear_active_slave" | "primary" | "ns_ip6_target" => true,
+        "mode" => BondMode::from_word(value).is_some(),
+        "xmit_hash_policy" => XmitPolicy::from_word(value).is_some(),
+        "arp_validate" => ArpValidate::from_word(value).is_some(),
+        "arp_all_targets" => ArpAllTargets::from_word(value).is_some(),
+        "primary_reselect" => PrimaryReselect::from_word(value).is_some(),
+        "fail_over_mac" => FailOverMac::from_word(value).is_some(),
+        "lacp_rate" => LacpRate::from_word(value).is_some(),
+        "lacp_active" | "coupled_control" => bool::from_word(value).is_some(),
+        "ad_select" => AdSelect::from_word(value).is_some(),
+        "arp_ip_target" => {
+            let bad =
+                value.split(',').find(|word| !word.is_empty() && word.parse::<std::net::Ipv4Addr>().is_err());
+            return bad.map_or(Ok(()), |bad| {
+                Err(words.error(format!("an IP address is expected rather than \"{bad}\"")))
+            });
+        }
+        "ad_actor_system" if value.parse::<MacAddr>().is_err() => {
+            return Err(words.error(format!("\"{value}\" is invalid lladdr.")));
+        }
+        "ad_actor_system" => true,
+        "use_carrier" | "num_grat_arp" | "all_slaves_active" | "tlb_dynamic_lb" | "arp_missed_max" => {
+            below(1 << 8)
+        }
+        "ad_user_port_key" | "ad_actor_sys_prio" => below(1 << 16),
+        _ => below(1 << 32),
+    };
+    let name = if option == "num_grat_arp" { "num_grat_arp|num_unsol_na" } else { option };
+    if good { Ok(()) } else { Err(words.wrong(value, &format!("invalid {name}"))) }
 }
 
 fn bond_slave(words: &mut Words<'_>) -> Result<SlaveSpec, UsageError> {
