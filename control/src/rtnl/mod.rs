@@ -103,7 +103,7 @@ impl Rtnl {
         self.links.remove(dev);
         effects.devices.insert(dev);
         effects.flush_neighbours.push(dev);
-        self.settle_promiscuity(below.into_iter().chain(members), &mut effects);
+        self.settle_promiscuity(below.into_iter().chain(members));
         effects
     }
 
@@ -154,7 +154,7 @@ impl Rtnl {
             self.set_up(dev, up, &mut effects);
         }
         let touched: Vec<IfIndex> = effects.devices.iter().rev().copied().collect();
-        self.settle_promiscuity(touched, &mut effects);
+        self.settle_promiscuity(touched);
         Ok(effects)
     }
 
@@ -238,6 +238,10 @@ impl Rtnl {
         if let Some(promisc) = set.promisc.filter(|promisc| *promisc != link.promisc) {
             link.promisc = promisc;
             effects.devices.insert(dev);
+            // Where others still want every frame, it goes on.
+            if link.is_driven() && (promisc || link.promiscuity <= 1) {
+                effects.driver.push(DriverOp::SetPromisc(dev, promisc));
+            }
         }
         if let Some(mtu) = set.mtu {
             self.set_mtu(dev, mtu, effects);

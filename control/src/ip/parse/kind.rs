@@ -160,3 +160,131 @@ fn narrow<T: TryFrom<u64>>(words: &mut Words<'_>, key: &str, why: &str) -> Resul
     let word = words.value(key)?;
     parse_number(word).and_then(|n| T::try_from(n).ok()).ok_or_else(|| words.wrong(word, why))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ip::linkspec::LinkAdd;
+    use crate::ip::request::{Command, LinkFilter, LinkSet};
+
+    fn parse(line: &str) -> Result<Command, String> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        super::super::parse(&words).map(|request| request.command).map_err(|error| error.to_string())
+    }
+
+    fn vlan(line: &str) -> VlanSpec {
+        match parse(line) {
+            Ok(Command::LinkAdd(LinkAdd {
+                set: LinkSet { kind: Some(KindSpec::Vlan(spec)), .. }, ..
+            })) => spec,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_vlan_with_all_its_words() {
+        let line = "link add link eth0 name eth0.10 mtu 1400 address 02:00:00:00:00:01 up type vlan protocol 802.1AD \
+                    id 0xa reorder_hdr off gvrp on mvrp on loose_binding on bridge_binding on ingress-qos-map 1:2 3:4 \
+                    egress-qos-map 5:6";
+        let spec = VlanSpec {
+            protocol: Some(VlanProto::Dot1ad),
+            id: Some(10),
+            flags: VlanFlags::all() - VlanFlags::REORDER_HDR,
+            mask: VlanFlags::all(),
+            ingress: vec![(1, 2), (3, 4)],
+            egress: vec![(5, 6)],
+        };
+        let set = LinkSet {
+            mtu: Some(1400),
+            address: Some("02:00:00:00:00:01".parse().unwrap()),
+            up: Some(true),
+            kind: Some(KindSpec::Vlan(spec.clone())),
+            ..LinkSet::default()
+        };
+        let add = LinkAdd { name: Some("eth0.10".into()), link: Some("eth0".into()), set };
+        assert_eq!(parse(line), Ok(Command::LinkAdd(add)));
+        let short =
+            "l a eth0.10 link eth0 type vlan p 0x88a8 i 10 r off g on m on l on b on in 1:2 3:4 e 5:6";
+        assert_eq!(vlan(short), spec);
+        assert_eq!(
+            vlan("link add link eth0 type vlan id 1"),
+            VlanSpec { id: Some(1), ..VlanSpec::default() }
+        );
+    }
+
+    #[test]
+    fn bonds_and_members() {
+        let options = |line: &str| match parse(line) {
+            Ok(Command::LinkAdd(add)) => add.set.kind,
+            Ok(Command::LinkSet(set)) => set.kind,
+            other => panic!("{line}: {other:?}"),
+        };
+        let words = |pairs: &[(&'static str, &str)]| {
+            Some(KindSpec::Bond(pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()))
+        };
+        assert_eq!(
+            options("link add bond0 type bond mode 4 mii 50 xmit layer3+4 arp_ip_target 10.0.0.1,10.0.0.2"),
+            words(&[
+                ("mode", "4"),
+                ("miimon", "50"),
+                ("xmit_hash_policy", "layer3+4"),
+                ("arp_ip_target", "10.0.0.1,10.0.0.2")
+            ])
+        );
+        assert_eq!(
+            options("link set bond0 type bond clear_active_slave num_unsol_na 3"),
+            words(&[("clear_active_slave", ""), ("num_grat_arp", "3")])
+        );
+        let slave = SlaveSpec { queue_id: Some(3), prio: Some(-5) };
+        assert_eq!(
+            options("link set eth0 type bond_slave queue_id 3 prio -5"),
+            Some(KindSpec::BondSlave(slave))
+        );
+        let set = |line: &str| match parse(line) {
+            Ok(Command::LinkSet(set)) => set.master,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(set("link set eth0 master bond0"), Some(Some("bond0".into())));
+        assert_eq!(set("link set eth0 nomaster"), Some(None));
+        assert_eq!(parse("link del dev bond0 type bond"), Ok(Command::LinkDel("bond0".into())));
+        let filter = LinkFilter {
+            kind: Some("vlan".into()),
+            master: Some(Some("bond0".into())),
+            ..LinkFilter::default()
+        };
+        assert_eq!(parse("link show type vlan master bond0"), Ok(Command::LinkShow(filter)));
+    }
+
+    /// What `ip` itself says, without its usage.
+    #[test]
+    fn mistakes_in_the_words_of_iproute2() {
+        for (line, why) in [
+            ("type vlan id", "command line is not complete: \"id\" takes a value"),
+            ("type vlan id x", "argument \"x\" is wrong: id is invalid"),
+            ("type vlan id 70000", "argument \"70000\" is wrong: id is invalid"),
+            ("type vlan id 5 foo", "vlan: unknown command \"foo\"?"),
+            ("type vlan id 5 mtu 1400", "vlan: unknown command \"mtu\"?"),
+            ("type vlan id 5 protocol foo", "argument \"foo\" is wrong: protocol is invalid"),
+            ("type vlan reorder_hdr x", "argument of \"reorder_hdr\" must be \"on\" or \"off\", not \"x\""),
+            ("type vlan ingress-qos-map 1", "vlan: unknown command \"1\"?"),
+            ("type vlan ingress-qos-map x:1", "argument \"x\" is wrong: invalid ingress-qos-map"),
+            ("type vlan egress-qos-map 1:x", "argument \"1\" is wrong: invalid egress-qos-map"),
+            ("type vlan ingress-qos-map", "command line is not complete: \"ingress-qos-map\" takes a value"),
+            ("name w type vlan", "both \"name\" and \"dev\" cannot be used when creating devices."),
+            ("w type vlan", "either \"dev\" is duplicate, or \"w\" is a garbage"),
+            ("link lo", "not enough information: \"type\" argument is required"),
+            ("type bond mode foo", "argument \"foo\" is wrong: invalid mode"),
+            ("type bond mode 9", "argument \"9\" is wrong: invalid mode"),
+            ("type bond miimon x", "argument \"x\" is wrong: invalid miimon"),
+            ("type bond foo", "bond: unknown command \"foo\"?"),
+            ("type bond num_grat_arp 300", "argument \"300\" is wrong: invalid num_grat_arp|num_unsol_na"),
+            ("type bond arp_ip_target 1.2.3.4,x", "an IP address is expected rather than \"x\""),
+            ("type bond ad_actor_system zz", "\"zz\" is invalid lladdr."),
+            ("type bond_slave foo", "bond_slave: unknown option \"foo\"?"),
+            ("type bond_slave queue_id x", "argument \"x\" is wrong: queue_id is invalid"),
+        ] {
+            let error = parse(&format!("link add v {line}")).unwrap_err();
+            assert_eq!(error.split_once(": ").map(|(_, why)| why), Some(why), "{line}");
+        }
+    }
+}

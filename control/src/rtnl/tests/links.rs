@@ -19,7 +19,8 @@ impl Bench {
         let flags = text.split('<').nth(1).and_then(|rest| rest.split('>').next()).unwrap_or("?");
         let word = |key: &str| text.split(&format!(" {key} ")).nth(1).and_then(|rest| rest.split(' ').next());
         let known = ["BROADCAST", "MULTICAST"];
-        let words: Vec<&str> = flags.split(',').filter(|flag| !known.contains(flag)).chain(word("state")).collect();
+        let words: Vec<&str> =
+            flags.split(',').filter(|flag| !known.contains(flag)).chain(word("state")).collect();
         words.join(" ")
     }
 
@@ -180,20 +181,25 @@ fn a_vlan_has_the_address_of_its_device_until_it_is_given_one() {
     assert_eq!(["va", "vb", "own"].map(|name| bench.dev(name).mac()), [mac(5), mac(1), mac(9)]);
     bench.run("link set vb up").unwrap();
     assert_eq!(bench.dev("vb").mac(), mac(5), "one that was down catches up");
-    // Frames for an address of a VLAN's own must get through.
-    let effects = bench.run("link set own up").unwrap();
-    assert_eq!(effects.driver, [DriverOp::SetPromisc(R0, true)]);
-    assert!(!bench.state("r0").contains("PROMISC"), "nobody asked for that");
-    let effects = bench.run("link set own down").unwrap();
-    assert_eq!(effects.driver, [DriverOp::SetPromisc(R0, false)]);
     bench.all(&["link set va address 02:00:00:00:00:05", "link set r0 address 02:00:00:00:00:06"]);
     assert_eq!(bench.dev("va").mac(), mac(5), "set by hand, if to the same");
-    assert_eq!(bench.run("link del va").unwrap().driver, [DriverOp::SetPromisc(R0, false)]);
-    let effects = bench.run("link set vb promisc on").unwrap();
-    assert_eq!(effects.driver, [DriverOp::SetPromisc(R0, true)]);
-    assert!(bench.state("vb").contains("PROMISC"));
-    assert_eq!(bench.run("link set r0 promisc on").unwrap().driver, []);
-    assert_eq!(bench.run("link del vb").unwrap().driver, [], "the device's own wish is left");
+}
+
+#[test]
+fn who_wants_every_frame_is_counted_from_the_top_down() {
+    let mut bench = Bench::new();
+    bench.all(&[
+        "link set r0 up",
+        "link add link r0 name va up type vlan id 1",
+        "link add link va name vb up type vlan id 1",
+    ]);
+    assert_eq!(bench.run("link set vb promisc on").unwrap().driver, []);
+    assert_eq!(["vb", "va", "r0"].map(|name| bench.dev(name).promiscuity), [1, 1, 1]);
+    assert!(bench.state("vb").contains("PROMISC") && !bench.state("r0").contains("PROMISC"));
+    assert_eq!(bench.run("link set r0 promisc on").unwrap().driver, [DriverOp::SetPromisc(R0, true)]);
+    assert_eq!(bench.run("link set r0 promisc off").unwrap().driver, [], "it is wanted from above");
+    bench.run("link set va down").unwrap();
+    assert_eq!(["vb", "va", "r0"].map(|name| bench.dev(name).promiscuity), [1, 0, 0]);
 }
 
 #[test]
