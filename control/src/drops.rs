@@ -39,6 +39,7 @@ fn reasons(node: Node) -> &'static [DropReason] {
     match node {
         Node::Poll => &[],
         Node::NetifReceive => &[DevReady, UnhandledProto],
+        Node::VlanDoReceive => &[UnhandledProto, Nomem],
         Node::ArpRcv => &[OtherHost, ArpIgnored, Nomem],
         Node::IpRcv => &[OtherHost, IpInhdr, IpCsum, PktTooSmall],
         Node::IpRcvFinish => &[
@@ -81,6 +82,7 @@ fn reasons(node: Node) -> &'static [DropReason] {
         Node::IpError => &[IpInnoroutes, NotSpecified],
         Node::IpOutput => &[IpInhdr, IpInnoroutes, PktTooBig, FragFailed, Nomem],
         Node::NeighResolve => &[PuntFull, NeighQueuefull, NeighFailed, NeighCreatefail, QueuePurge, Shutdown],
+        Node::VlanXmit => &[Nomem],
         Node::DevQueueXmit => &[DevReady],
         Node::HardStartXmit => &[TxFull, HandoffFull],
     }

@@ -32,6 +32,7 @@ impl Router {
         };
         let (dev, effects) = self.rtnl.add_link(init)?;
         self.ports.insert(dev, handle);
+        self.filters.port_added(dev, &info);
         self.carry_out(effects);
         Ok(dev)
     }

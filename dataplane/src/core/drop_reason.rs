@@ -130,6 +130,8 @@ named_enum! {
         Poll = "poll",
         /// Packet type, protocol demultiplexing.
         NetifReceive = "netif_receive_skb_list",
+        /// Tagged frames to their VLAN devices.
+        VlanDoReceive = "vlan_do_receive",
         /// Address resolution.
         ArpRcv = "arp_rcv",
         /// IPv4 header checks.
@@ -150,6 +152,8 @@ named_enum! {
         IpOutput = "ip_output",
         /// Waiting for a neighbour.
         NeighResolve = "neigh_resolve_output",
+        /// Tags of packets from VLAN devices.
+        VlanXmit = "vlan_dev_hard_start_xmit",
         /// Choice of the transmit queue.
         DevQueueXmit = "dev_queue_xmit",
         /// The driver's transmit ring.

@@ -332,8 +332,9 @@ impl Router {
     /// them all or has none.
     fn receive_all_groups(&self) {
         for (&dev, handle) in &self.ports {
-            let joins = self.mc.joined.iter().any(|(on, _)| *on == dev);
-            let wanted = joins || self.mc.table.vif_of(dev).is_some();
+            let wanted = self.standing_on(dev).into_iter().any(|dev| {
+                self.mc.joined.iter().any(|(on, _)| *on == dev) || self.mc.table.vif_of(dev).is_some()
+            });
             if let Err(error) = handle.port.set_allmulticast(wanted) {
                 tracing::debug!("{}: {error}", handle.port.name());
             }
