@@ -158,6 +158,7 @@ fn generate_bindings(crate_dir: &Path, out_dir: &Path, flags: &[String]) {
         .allowlist_function("rte_eth_dev_(is_valid_port|is_removed|socket_id)")
         .allowlist_function("rte_eth_dev_(set_mtu|get_mtu|set_vlan_offload|get_vlan_offload)")
         .allowlist_function("rte_eth_dev_(default_mac_addr_set|set_link_up|set_link_down)")
+        .allowlist_function("rte_eth_dev_(mac_addr_add|mac_addr_remove|vlan_filter)")
         .allowlist_function("rte_eth_dev_rx_intr_(enable|disable|ctl_q|ctl_q_get_fd)")
         .allowlist_function("rte_eth_(rx|tx)_queue_setup")
         .allowlist_function("rte_eth_(promiscuous|allmulticast)_(enable|disable)")

@@ -39,6 +39,7 @@ fn reasons(node: Node) -> &'static [DropReason] {
     match node {
         Node::Poll => &[],
         Node::NetifReceive => &[DevReady, UnhandledProto],
+        Node::VlanDoReceive => &[UnhandledProto, Nomem],
         Node::BondHandleFrame => &[UnhandledProto, OtherHost, PuntFull],
         Node::ArpRcv => &[OtherHost, ArpIgnored, Nomem],
         Node::IpRcv => &[OtherHost, IpInhdr, IpCsum, PktTooSmall],
@@ -82,6 +83,7 @@ fn reasons(node: Node) -> &'static [DropReason] {
         Node::IpError => &[IpInnoroutes, NotSpecified],
         Node::IpOutput => &[IpInhdr, IpInnoroutes, PktTooBig, FragFailed, Nomem],
         Node::NeighResolve => &[PuntFull, NeighQueuefull, NeighFailed, NeighCreatefail, QueuePurge, Shutdown],
+        Node::VlanXmit => &[Nomem],
         Node::DevQueueXmit => &[DevReady],
         Node::BondStartXmit => &[NoTxTarget, Nomem],
         Node::HardStartXmit => &[TxFull, HandoffFull],

@@ -20,6 +20,7 @@ use crate::mbuf::{self, Raw};
 use crate::prefetch::prefetch_read;
 
 mod chain;
+mod vlan;
 
 pub use chain::Segments;
 
@@ -155,34 +156,6 @@ impl Pkt {
     #[inline]
     pub fn rx_flags(&self) -> RxFlags {
         RxFlags::from_bits_truncate(self.mbuf().ol_flags)
-    }
-
-    /// The VLAN tag control information, host order; valid with [`RxFlags::VLAN`].
-    #[inline]
-    pub fn vlan_tci(&self) -> u16 {
-        self.mbuf().vlan_tci
-    }
-
-    /// The outer tag's, host order; valid with [`RxFlags::QINQ`].
-    #[inline]
-    pub fn vlan_tci_outer(&self) -> u16 {
-        self.mbuf().vlan_tci_outer
-    }
-
-    /// Asks the device to insert an 802.1Q tag when it sends the packet. Only where
-    /// [`PortInfo::tx_offloads`](crate::PortInfo) has `VLAN_INSERT`.
-    #[inline]
-    pub fn set_tx_vlan(&mut self, tci: u16) {
-        let mbuf = self.mbuf_mut();
-        mbuf.vlan_tci = tci;
-        mbuf.ol_flags |= dpdk_sys::SKIFF_TX_VLAN;
-    }
-
-    /// The tag the device is asked to insert, if it is.
-    #[inline]
-    pub fn tx_vlan(&self) -> Option<u16> {
-        let mbuf = self.mbuf();
-        (mbuf.ol_flags & dpdk_sys::SKIFF_TX_VLAN != 0).then_some(mbuf.vlan_tci)
     }
 
     /// Forgets what the driver found out and what the device was asked to do: for packets that go round

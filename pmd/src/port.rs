@@ -13,6 +13,7 @@ use crate::error::{Error, why};
 use crate::log;
 use crate::pool::Pool;
 
+mod filter;
 mod info;
 mod kernel_if;
 mod open;
@@ -126,21 +127,6 @@ impl Port {
             false => unsafe { dpdk_sys::rte_eth_allmulticast_disable(id) },
         });
         accept_unfiltered(on, ret)
-    }
-
-    /// Takes VLAN tags out of received frames, or leaves them in.
-    ///
-    /// # Errors
-    /// [`Error::Port`], unsupported where [`PortInfo::rx_offload_capa`] has no `VLAN_STRIP`.
-    pub fn set_vlan_strip(&self, on: bool) -> Result<(), Error> {
-        let strip = dpdk_sys::SKIFF_VLAN_STRIP_OFFLOAD as i32;
-        self.inner.control("set VLAN stripping", |id| {
-            // SAFETY: the port exists.
-            let now = unsafe { dpdk_sys::rte_eth_dev_get_vlan_offload(id) };
-            let mask = if on { now | strip } else { now & !strip };
-            // SAFETY: the port exists.
-            if now < 0 { now } else { unsafe { dpdk_sys::rte_eth_dev_set_vlan_offload(id, mask) } }
-        })
     }
 
     /// Administratively raises or lowers the link, as the far end sees it.

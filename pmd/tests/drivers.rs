@@ -161,3 +161,86 @@ fn tap_packets_wake_a_sleeper() {
     });
     assert!(arrived);
 }
+
+/// What each driver says it does with VLAN tags; the router leans on this.
+#[test]
+fn vlan_offloads_are_what_drivers_do() {
+    let dir = Dir::new();
+    let host = vdev::Vhost::new(0, &dir.path("vhost")).devargs().unwrap();
+    let memif = vdev::Memif::new(0, true, &dir.path("memif")).devargs().unwrap();
+    let eal = eal(&[&host, "net_null0", "net_ring0", &memif]);
+    let pool = pool(&eal);
+    let mut ports: Vec<_> = (0..4).map(|id| open(&eal, id, &pool)).collect();
+    let guest = eal.attach_vdev(&vdev::VirtioUser::new(0, &dir.path("vhost")).devargs().unwrap()).unwrap();
+    ports.push(open(&eal, guest, &pool));
+    let seen = ports.iter().map(|(port, ..)| {
+        let info = port.info();
+        // vhost wants to know when it is opened, and does it in software as the router does.
+        let switches = info.strips_vlan() && info.driver != "net_vhost";
+        assert_eq!(port.set_vlan_strip(true).is_ok(), switches, "{}", info.driver);
+        (info.driver.clone(), [info.strips_vlan(), info.inserts_vlan(), info.filters_vlan()])
+    });
+    let seen: std::collections::BTreeMap<_, _> = seen.collect();
+    let names: Vec<_> = seen.keys().map(String::as_str).collect();
+    assert_eq!(names, ["net_memif", "net_null", "net_ring", "net_vhost", "net_virtio_user"], "{seen:?}");
+    assert_eq!([seen["net_memif"], seen["net_null"], seen["net_ring"]], [[false; 3]; 3]);
+    assert_eq!([seen["net_vhost"], seen["net_virtio_user"]], [[true, true, false], [true, false, false]]);
+}
+
+/// The kernel takes tags out before the driver sees the frame, and a tag the driver is asked to put in arrives.
+fn af_packet_with_tags(vlan_strip: bool) {
+    if !private_network() {
+        return;
+    }
+    ip("link add left type veth peer name right");
+    ip("link set left up");
+    ip("link set right up");
+    let [left, right] = ["left", "right"].map(|name| vdev::AfPacket::new(0, name).devargs().unwrap());
+    let right = right.replace("net_af_packet0", "net_af_packet1");
+    let eal = eal(&[&left, &right]);
+    let pool = pool(&eal);
+    let cfg = PortConfig { vlan_strip, ..PortConfig::default() };
+    let (a, _rx, mut tx) = Port::open(&eal, PortId(0), "a", &cfg, &pool).unwrap();
+    let (b, mut rx, _tx) = Port::open(&eal, PortId(1), "b", &cfg, &pool).unwrap();
+    assert!(a.info().inserts_vlan());
+    assert_eq!(b.info().strips_any_vlan(), vlan_strip);
+    let plain: Vec<u8> = [&[2, 0, 0, 0, 0, 7][..], &[2, 0, 0, 0, 0, 9], &[0x12, 0x34], &[5; 50]].concat();
+    let tagged = |tpid: u16| [&plain[..12], &tpid.to_be_bytes(), &[0x20, 10], &plain[12..]].concat();
+    for (asked, tpid) in [(true, 0x8100), (false, 0x8100), (false, 0x88a8)] {
+        let mut pkt = common::pkt(&pool, if asked { &plain } else { &[] });
+        match asked {
+            true => pkt.set_tx_vlan(0x200a),
+            false => pkt.append(plain.len() + 4).unwrap().copy_from_slice(&tagged(tpid)),
+        }
+        let mut burst = Burst::new();
+        burst.push(pkt).unwrap();
+        assert_eq!(tx[0].tx_burst(&mut burst), 1);
+        let got = receive(&mut rx[0], &plain[..12]);
+        assert_eq!((got.is_vlan_stripped(), got.vlan_tci()), (vlan_strip, 0x200a));
+        // Without stripping the driver puts the tag back as a customer tag, whatever it was.
+        assert_eq!(got.data(), if vlan_strip { plain.clone() } else { tagged(0x8100) });
+    }
+}
+
+#[test]
+fn af_packet_leaves_tags_beside_the_data() {
+    af_packet_with_tags(true);
+}
+
+#[test]
+fn af_packet_puts_tags_back() {
+    af_packet_with_tags(false);
+}
+
+/// The next frame that begins with these addresses.
+fn receive(rx: &mut skiff_pmd::RxQueue, addresses: &[u8]) -> skiff_pmd::Pkt {
+    let mut got = Burst::new();
+    for _ in 0..2000 {
+        rx.rx_burst(&mut got);
+        if let Some(pkt) = got.drain().find(|pkt| pkt.data().starts_with(addresses)) {
+            return pkt;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("nothing came");
+}

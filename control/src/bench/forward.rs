@@ -15,6 +15,7 @@ use skiff_dataplane::core::qsbr::Qsbr;
 use skiff_dataplane::core::shared::Shared;
 use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
 use skiff_dataplane::core::xmit::{TxPath, TxTable};
+use skiff_dataplane::device::vlan::{Vlan, VlanProto};
 use skiff_dataplane::device::{DeviceKind, InterfaceAddress, NetDevice};
 use skiff_dataplane::fib::next_hop::{NextHopSpec, NextHopWriter};
 use skiff_dataplane::fib::{FibWriter, NextHopId};
@@ -29,7 +30,7 @@ use skiff_pmd::{
     pin_current_thread, rdtsc, thread_cpu_time_ns, tsc_hz,
 };
 
-use super::traffic::{Case, ROUTER_MAC, write_pcap};
+use super::traffic::{Case, ROUTER_MAC, Vlans, write_tagged_pcap};
 
 const IN: IfIndex = IfIndex(2);
 const OUT: IfIndex = IfIndex(3);
@@ -113,9 +114,9 @@ pub fn run(options: &Options) -> Result<Report> {
         Some(path) => path.clone(),
         None => std::env::temp_dir().join(format!("skiff-bench-{}.pcap", std::process::id())),
     };
-    write_pcap(&pcap, ROUTER_MAC, &destinations)
+    write_tagged_pcap(&pcap, ROUTER_MAC, &destinations, options.case.vlans())
         .with_context(|| format!("cannot write {}", pcap.display()))?;
-    let started = start(options.cpu, &pcap, destinations.len());
+    let started = start_with(options.cpu, &pcap, destinations.len(), options.case.vlans());
     if options.pcap.is_none() {
         let _ = std::fs::remove_file(&pcap);
     }
@@ -137,11 +138,16 @@ pub(super) struct Bench {
     pub(super) fib: FibWriter,
     hops: NextHopWriter,
     neigh: NeighCache<Skb>,
+    vlans: Vlans,
     _ports: Vec<Port>,
 }
 
 /// Brings up EAL with a generator that plays `pcap` and a port that swallows.
 pub(super) fn start(cpu: Option<u16>, pcap: &std::path::Path, frames: usize) -> Result<(Eal, Bench)> {
+    start_with(cpu, pcap, frames, Vlans::default())
+}
+
+fn start_with(cpu: Option<u16>, pcap: &std::path::Path, frames: usize, vlans: Vlans) -> Result<(Eal, Bench)> {
     let mbufs = (frames.next_power_of_two() as u32 * 2).max(16_384);
     let eal = Eal::init(EalConfig {
         program: "skiff-bench".to_owned(),
@@ -163,18 +169,25 @@ pub(super) fn start(cpu: Option<u16>, pcap: &std::path::Path, frames: usize) -> 
     let wanted = PortConfig::default();
     let (rx_port, rx, _) = Port::open(&eal, PortId(0), "in", &wanted, &pool)?;
     let (tx_port, _, tx) = Port::open(&eal, PortId(1), "out", &wanted, &pool)?;
-    Ok((eal, Bench::new(pool, rx, tx, vec![rx_port, tx_port])?))
+    Ok((eal, Bench::new(pool, (rx, tx), vec![rx_port, tx_port], vlans)?))
 }
 
 impl Bench {
-    fn new(pool: Pool, rx: Vec<RxQueue>, tx: Vec<TxQueue>, ports: Vec<Port>) -> Result<Bench> {
+    fn new(
+        pool: Pool,
+        (rx, tx): (Vec<RxQueue>, Vec<TxQueue>),
+        ports: Vec<Port>,
+        vlans: Vlans,
+    ) -> Result<Bench> {
         let qsbr = Arc::new(Qsbr::new(1));
         let fib = FibWriter::new(TBL8_GROUPS, Arc::clone(&qsbr))?;
         let mut neigh = NeighCache::new(4096, GcParams::default(), 1, Instant::ZERO);
-        neigh.set_device(OUT, ROUTER_MAC, false, NeighParams::default());
+        for dev in ways_out(vlans) {
+            neigh.set_device(dev, ROUTER_MAC, false, NeighParams::default());
+        }
         let shared = Arc::new(Shared::new(
             1,
-            snapshot(1, false),
+            snapshot(1, false, vlans),
             qsbr,
             Arc::clone(fib.fib()),
             Arc::clone(neigh.table()),
@@ -195,7 +208,7 @@ impl Bench {
             clock: Clock::new(rdtsc()),
         };
         let hops = NextHopWriter::new(Arc::clone(&shared.next_hops));
-        Ok(Bench { worker, shared, fib, hops, neigh, _ports: ports })
+        Ok(Bench { worker, shared, fib, hops, neigh, vlans, _ports: ports })
     }
 
     pub(super) fn load(&mut self, routes: &[ipnet::Ipv4Net]) -> Result<()> {
@@ -209,19 +222,17 @@ impl Bench {
     /// Next hops by gateways whose addresses are known.
     pub(super) fn next_hops(&mut self) -> Result<Vec<NextHopId>> {
         let mut ids = Vec::new();
+        let ways_out = ways_out(self.vlans);
         for i in 0..GATEWAYS {
+            let oif = ways_out[i as usize % ways_out.len()];
             let (gateway, mac) = (0x0a00_0102 + i, MacAddr([2, 0xbb, 0, 0, 0, i as u8]));
             let mut actions = Vec::new();
             let id = self
                 .neigh
-                .set(OUT, gateway, Some(mac), Nud::Permanent, SetMode::Add, Instant::ZERO, &mut actions)
+                .set(oif, gateway, Some(mac), Nud::Permanent, SetMode::Add, Instant::ZERO, &mut actions)
                 .map_err(|error| anyhow::anyhow!("neighbour: {error}"))?;
-            let spec = NextHopSpec::Unicast {
-                oif: OUT,
-                gateway: Some((gateway, id)),
-                mtu: 1500,
-                prefsrc: 0x0a00_0101,
-            };
+            let spec =
+                NextHopSpec::Unicast { oif, gateway: Some((gateway, id)), mtu: 1500, prefsrc: 0x0a00_0101 };
             ids.push(self.hops.acquire(&spec, &self.shared.qsbr)?.0);
         }
         Ok(ids)
@@ -258,7 +269,7 @@ impl Bench {
     /// Puts these functions at the hooks.
     pub(super) fn set_hooks(&mut self, hooks: Hooks) {
         let next = self.shared.generation() + 1;
-        drop(self.shared.publish(snapshot(next, false).with_hooks(hooks)));
+        drop(self.shared.publish(snapshot(next, false, self.vlans).with_hooks(hooks)));
     }
 
     /// The router's own loop for `slice`; cycles of CPU time a packet.
@@ -286,7 +297,7 @@ impl Bench {
     }
 
     fn stages(&mut self, slice: Duration) -> BTreeMap<&'static str, f64> {
-        drop(self.shared.publish(snapshot(2, true)));
+        drop(self.shared.publish(snapshot(2, true, self.vlans)));
         let read = |shared: &Shared| -> Vec<(u64, u64)> {
             let cells = shared.cells(0);
             Node::ALL.iter().map(|n| (cells.node(*n).packets.get(), cells.node(*n).cycles.get())).collect()
@@ -301,7 +312,7 @@ impl Bench {
                 stages.insert(node.name(), cycles as f64 / packets as f64);
             }
         }
-        drop(self.shared.publish(snapshot(3, false)));
+        drop(self.shared.publish(snapshot(3, false, self.vlans)));
         stages
     }
 }
@@ -314,7 +325,7 @@ fn per_packet(cpu_ns: u64, packets: u64) -> f64 {
     cpu_ns as f64 * tsc_hz() as f64 / 1e9 / packets as f64
 }
 
-fn snapshot(generation: u64, stage_timing: bool) -> Snapshot {
+fn snapshot(generation: u64, stage_timing: bool, vlans: Vlans) -> Snapshot {
     let device = |ifindex: IfIndex, port: u16, addr: &str| NetDevice {
         ifindex,
         name: format!("port{port}"),
@@ -326,6 +337,32 @@ fn snapshot(generation: u64, stage_timing: bool) -> Snapshot {
         addresses: addr.parse().map(InterfaceAddress::new).into_iter().collect(),
         ..NetDevice::absent()
     };
-    let devices = [NetDevice::loopback(), device(IN, 0, "10.0.0.1/24"), device(OUT, 1, "10.0.1.1/24")];
+    let vlan = |vid: u16, real_dev: IfIndex| NetDevice {
+        ifindex: IfIndex(vid),
+        name: format!("vlan{vid}"),
+        kind: DeviceKind::Vlan,
+        addresses: Vec::new(),
+        vlan: Some(Arc::new(Vlan {
+            real_dev,
+            proto: VlanProto::Dot1q,
+            vid,
+            reorder_hdr: true,
+            ingress: [0; 8],
+            egress: Vec::new(),
+        })),
+        ..device(real_dev, 0, "10.0.0.1/24")
+    };
+    let devices = [NetDevice::loopback(), device(IN, 0, "10.0.0.1/24"), device(OUT, 1, "10.0.1.1/24")]
+        .into_iter()
+        .chain(vlans.rx_vids().map(|vid| vlan(vid, IN)))
+        .chain(vlans.tx_vids().map(|vid| vlan(vid, OUT)));
     Snapshot::new(generation, devices, Sysctl::default(), stage_timing)
+}
+
+/// The devices packets leave by. That of a VLAN has its identifier for a number.
+fn ways_out(vlans: Vlans) -> Vec<IfIndex> {
+    match vlans.tx {
+        0 => vec![OUT],
+        _ => vlans.tx_vids().map(IfIndex).collect(),
+    }
 }

@@ -5,9 +5,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use ipnet::Ipv4Net;
+use skiff_dataplane::device::vlan::VlanProto;
 use skiff_dataplane::net::MacAddr;
 use skiff_dataplane::skb::eth::{self, ETH_P_IP};
 use skiff_dataplane::skb::ipv4::{self, IPPROTO_UDP, Ipv4Fields};
+use skiff_dataplane::skb::vlan::TAG_OFFSET;
 
 /// MAC address the packets are sent to.
 pub const ROUTER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -30,11 +32,61 @@ pub enum Case {
     /// 65,535 flows over 1,000,000 routes.
     #[value(name = "1mroutes")]
     Routes1m,
+    /// The 1024 flows, received in one VLAN.
+    #[value(name = "vlan-in")]
+    VlanIn,
+    /// The 1024 flows, sent in one VLAN.
+    #[value(name = "vlan-out")]
+    VlanOut,
+    /// The 1024 flows, from one VLAN to another.
+    #[value(name = "vlan-both")]
+    VlanBoth,
+    /// The 1024 flows, received in four VLANs in turn.
+    #[value(name = "vlan4-in")]
+    Vlan4In,
+    /// The 1024 flows, sent in four VLANs in turn.
+    #[value(name = "vlan4-out")]
+    Vlan4Out,
+    /// The 1024 flows, from four VLANs to four others.
+    #[value(name = "vlan4-both")]
+    Vlan4Both,
+}
+
+/// How many VLANs the traffic of a case has; 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vlans {
+    /// In which it is received.
+    pub rx: u16,
+    /// In which it is sent.
+    pub tx: u16,
+}
+
+impl Vlans {
+    /// The identifiers of received frames.
+    pub fn rx_vids(self) -> std::ops::Range<u16> {
+        100..100 + self.rx
+    }
+
+    /// The identifiers of sent frames.
+    pub fn tx_vids(self) -> std::ops::Range<u16> {
+        200..200 + self.tx
+    }
 }
 
 impl Case {
     /// All of them, in the order reports print them.
-    pub const ALL: [Case; 4] = [Case::OneFlow, Case::Flows1024, Case::Flows65k, Case::Routes1m];
+    pub const ALL: [Case; 10] = [
+        Case::OneFlow,
+        Case::Flows1024,
+        Case::VlanIn,
+        Case::VlanOut,
+        Case::VlanBoth,
+        Case::Vlan4In,
+        Case::Vlan4Out,
+        Case::Vlan4Both,
+        Case::Flows65k,
+        Case::Routes1m,
+    ];
 
     /// The word on the command line and in reports.
     pub const fn name(self) -> &'static str {
@@ -43,15 +95,34 @@ impl Case {
             Case::Flows1024 => "1024flows",
             Case::Flows65k => "65kflows",
             Case::Routes1m => "1mroutes",
+            Case::VlanIn => "vlan-in",
+            Case::VlanOut => "vlan-out",
+            Case::VlanBoth => "vlan-both",
+            Case::Vlan4In => "vlan4-in",
+            Case::Vlan4Out => "vlan4-out",
+            Case::Vlan4Both => "vlan4-both",
+        }
+    }
+
+    /// Its VLANs.
+    pub const fn vlans(self) -> Vlans {
+        match self {
+            Case::OneFlow | Case::Flows1024 | Case::Flows65k | Case::Routes1m => Vlans { rx: 0, tx: 0 },
+            Case::VlanIn => Vlans { rx: 1, tx: 0 },
+            Case::VlanOut => Vlans { rx: 0, tx: 1 },
+            Case::VlanBoth => Vlans { rx: 1, tx: 1 },
+            Case::Vlan4In => Vlans { rx: 4, tx: 0 },
+            Case::Vlan4Out => Vlans { rx: 0, tx: 4 },
+            Case::Vlan4Both => Vlans { rx: 4, tx: 4 },
         }
     }
 
     const fn sizes(self) -> (usize, usize) {
         match self {
             Case::OneFlow => (1, 1),
-            Case::Flows1024 => (1024, 1024),
             Case::Flows65k => (65_535, 10_000),
             Case::Routes1m => (65_535, 1_000_000),
+            _ => (1024, 1024),
         }
     }
 
@@ -93,16 +164,31 @@ impl Case {
 
 /// Writes a capture of one 64-byte UDP packet for each destination, sent to a router of this MAC address.
 pub fn write_pcap(path: &Path, router: MacAddr, destinations: &[u32]) -> io::Result<()> {
+    write_tagged_pcap(path, router, destinations, Vlans::default())
+}
+
+/// The same in the VLANs the traffic is received in.
+pub fn write_tagged_pcap(path: &Path, router: MacAddr, destinations: &[u32], vlans: Vlans) -> io::Result<()> {
+    let vids: Vec<u16> = vlans.rx_vids().collect();
     let mut out = BufWriter::new(std::fs::File::create(path)?);
     // Classic pcap, microseconds, Ethernet (the libpcap file format).
     for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 1] {
         out.write_all(&word.to_le_bytes())?;
     }
     for (i, &dst) in destinations.iter().enumerate() {
-        for word in [0, i as u32, FRAME as u32, FRAME as u32] {
+        let frame = frame(router, dst, i);
+        let (addresses, rest) = frame.split_at(TAG_OFFSET);
+        let tag = match vids.get(i % vids.len().max(1)) {
+            Some(&vid) => [VlanProto::Dot1q.tpid().to_be_bytes(), vid.to_be_bytes()].concat(),
+            None => Vec::new(),
+        };
+        let len = (FRAME + tag.len()) as u32;
+        for word in [0, i as u32, len, len] {
             out.write_all(&word.to_le_bytes())?;
         }
-        out.write_all(&frame(router, dst, i))?;
+        for part in [addresses, &tag, rest] {
+            out.write_all(part)?;
+        }
     }
     out.flush()
 }

@@ -111,6 +111,8 @@ fn port_config(interface: &Interface, workers: usize, interrupts: bool) -> PortC
         promiscuous: interface.promiscuous.value,
         rx_interrupts: interrupts,
         rss: true,
+        vlan_insert: true,
+        vlan_strip: true,
     }
 }
 

@@ -25,6 +25,12 @@ families! {
         "Link-layer multicast packets received (node_network_receive_multicast_total).";
     TX_DROPPED: counter "skiff_interface_transmit_dropped_total" ["interface"] =
         "Packets dropped on the way out (node_network_transmit_drop_total).";
+    VLAN_UNKNOWN: counter "skiff_vlan_unknown_total" ["interface"] =
+        "Received frames of VLANs without a device.";
+    VLAN_SW_STRIP: counter "skiff_vlan_sw_strip_total" ["interface"] =
+        "VLAN tags taken out of received frames in software.";
+    VLAN_SW_INSERT: counter "skiff_vlan_sw_insert_total" ["interface"] =
+        "VLAN tags put into sent frames in software.";
 }
 
 pub(super) fn collect(page: &mut Page, shared: &Shared, snapshot: &Snapshot) {
@@ -47,6 +53,11 @@ pub(super) fn collect(page: &mut Page, shared: &Shared, snapshot: &Snapshot) {
             page.add(&RX_OTHERHOST, [name], cells.rx_otherhost.get());
             page.add(&RX_MULTICAST, [name], cells.multicast.get());
             page.add(&TX_DROPPED, [name], cells.tx_dropped.get());
+        }
+        for cells in shared.all_cells().iter().map(|cells| cells.vlan(device.ifindex)) {
+            page.add(&VLAN_UNKNOWN, [name], cells.unknown.get());
+            page.add(&VLAN_SW_STRIP, [name], cells.sw_strip.get());
+            page.add(&VLAN_SW_INSERT, [name], cells.sw_insert.get());
         }
     }
 }

@@ -15,6 +15,8 @@ mod proxies;
 mod routes;
 mod ruleset;
 mod settings;
+mod uppers;
+mod vlan;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -130,6 +132,8 @@ pub struct Router {
     held: usize,
     /// Multicast routes, groups and IGMP.
     mc: multicast::McState,
+    /// What the drivers of ports with VLANs were told.
+    filters: vlan::PortFilters,
     /// The grace period under way for removed neighbour entries, and the serial of those it covers.
     neigh_epoch: Option<(Epoch, u64)>,
     /// Serial of neighbour entries removed from now on.
@@ -184,6 +188,7 @@ impl Router {
             retired: Deferred::new(),
             held: 0,
             mc,
+            filters: vlan::PortFilters::default(),
             neigh_epoch: None,
             neigh_serial: 0,
         };
@@ -203,6 +208,7 @@ impl Router {
             for &dev in &effects.devices {
                 self.tell_neighbours(dev);
             }
+            self.sync_port_filters();
         }
         for change in effects.fib {
             self.install(change);
@@ -291,6 +297,7 @@ impl Router {
                 .collect(),
             conf: self.device_conf(link.ifindex()),
             vlan: link.vlan().map(|vlan| Arc::new(vlan.data_plane())),
+            vlan_offload: self.filters.offload(link.ifindex()),
             ..NetDevice::absent()
         }
     }

@@ -205,6 +205,17 @@ pub struct DeviceCells {
     pub multicast: Counter,
 }
 
+/// What one lcore counts of the tags of one device's frames. Apart from [`DeviceCells`], which fill a cache line.
+#[derive(Debug, Default)]
+pub struct VlanCells {
+    /// Received frames of VLANs without a device.
+    pub unknown: Counter,
+    /// Tags taken out of received frames here, not by the driver.
+    pub sw_strip: Counter,
+    /// Tags put into sent frames here, not by the driver.
+    pub sw_insert: Counter,
+}
+
 /// What one lcore counts for one queue of a port.
 #[derive(Debug, Default)]
 pub struct QueueCells {
@@ -294,6 +305,7 @@ pub struct LcoreCells {
     drop_packets: [[Counter; DropReason::COUNT]; Node::COUNT],
     drop_bytes: [[Counter; DropReason::COUNT]; Node::COUNT],
     devices: Box<[DeviceCells]>,
+    vlans: Box<[VlanCells]>,
     rx_queues: Box<[QueueCells]>,
     tx_queues: Box<[QueueCells]>,
     icmp_out: Box<[Counter]>,
@@ -323,6 +335,7 @@ impl Default for LcoreCells {
             drop_packets: zero(),
             drop_bytes: zero(),
             devices: (0..MAX_DEVICES).map(|_| DeviceCells::default()).collect(),
+            vlans: (0..MAX_DEVICES).map(|_| VlanCells::default()).collect(),
             rx_queues: (0..MAX_PORTS * MAX_QUEUES).map(|_| QueueCells::default()).collect(),
             tx_queues: (0..MAX_PORTS * MAX_QUEUES).map(|_| QueueCells::default()).collect(),
             icmp_out: (0..256).map(|_| Counter::default()).collect(),
@@ -348,6 +361,12 @@ impl LcoreCells {
     #[inline]
     pub fn device(&self, dev: IfIndex) -> &DeviceCells {
         &self.devices[dev.index() % MAX_DEVICES]
+    }
+
+    /// The counters of the tags of one device's frames.
+    #[inline]
+    pub fn vlan(&self, dev: IfIndex) -> &VlanCells {
+        &self.vlans[dev.index() % MAX_DEVICES]
     }
 
     /// The counters of one receive queue.

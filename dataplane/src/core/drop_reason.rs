@@ -132,6 +132,8 @@ named_enum! {
         Poll = "poll",
         /// Packet type, protocol demultiplexing.
         NetifReceive = "netif_receive_skb_list",
+        /// Tagged frames to their VLAN devices.
+        VlanDoReceive = "vlan_do_receive",
         /// What members of a bond receive.
         BondHandleFrame = "bond_handle_frame",
         /// Address resolution.
@@ -154,6 +156,8 @@ named_enum! {
         IpOutput = "ip_output",
         /// Waiting for a neighbour.
         NeighResolve = "neigh_resolve_output",
+        /// Tags of packets from VLAN devices.
+        VlanXmit = "vlan_dev_hard_start_xmit",
         /// Choice of the transmit queue.
         DevQueueXmit = "dev_queue_xmit",
         /// Choice of the bond's member.

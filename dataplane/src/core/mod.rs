@@ -12,4 +12,6 @@ pub mod lcore;
 pub mod qsbr;
 pub mod shared;
 pub mod snapshot;
+pub mod vlan_dev;
+pub mod vlan_rcv;
 pub mod xmit;

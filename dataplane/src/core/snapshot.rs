@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::counters::{MAX_DEVICES, MAX_PORTS};
-use crate::device::vlan::VlanGroup;
+use crate::device::vlan::{MAX_NESTING, VlanGroup, VlanOffload};
 use crate::device::{DeviceKind, NetDevice};
 use crate::ipv4::ipmr::Multicast;
 use crate::neigh::proxies::ProxyAddresses;
@@ -201,7 +201,9 @@ fn stack(table: &mut [NetDevice]) {
         if let Some(bond) = &mut device.bond {
             Arc::make_mut(bond).prepare();
         }
-        if let Some(vlan) = &device.vlan {
+    }
+    for device in table.iter() {
+        if let Some(vlan) = device.vlan.as_ref().filter(|_| nesting(table, device) <= MAX_NESTING) {
             groups.entry(vlan.real_dev.index()).or_default().push((vlan.proto, vlan.vid, device.ifindex));
         }
         if let Some(bond) = &device.bond {
@@ -209,7 +211,7 @@ fn stack(table: &mut [NetDevice]) {
         }
     }
     for (at, vlans) in groups {
-        if let Some(device) = table.get_mut(at) {
+        if let Some(device) = table.get_mut(at).filter(|device| device.kind != DeviceKind::Absent) {
             device.vlans = Some(VlanGroup::new(vlans));
         }
     }
@@ -218,6 +220,37 @@ fn stack(table: &mut [NetDevice]) {
         if let Some(device) = table.get_mut(at).filter(|device| device.bond.is_none()) {
             device.master = master;
         }
+    }
+    let offloads: Vec<VlanOffload> = table.iter().map(|device| vlan_offload(table, device)).collect();
+    for (device, offload) in table.iter_mut().zip(offloads) {
+        device.vlan_offload = offload;
+        device.untags = device.vlans.is_some() || offload.strips.is_some();
+    }
+}
+
+/// How many VLAN devices there are from this one down to what they lie on, itself included.
+fn nesting(table: &[NetDevice], device: &NetDevice) -> usize {
+    let below = |device: &&NetDevice| table.get(device.vlan.as_ref()?.real_dev.index());
+    let chain = std::iter::successors(Some(device), below);
+    chain.take(MAX_NESTING + 1).filter(|device| device.vlan.is_some()).count()
+}
+
+/// What is done with tags under a device. A bond does what its members do; inserting is asked of a driver only where
+/// packets can come from a VLAN device.
+fn vlan_offload(table: &[NetDevice], device: &NetDevice) -> VlanOffload {
+    let members =
+        || device.bond.iter().flat_map(|bond| &bond.members).filter_map(|m| table.get(m.dev.index()));
+    let above = table.get(device.master.index()).filter(|_| device.master != IfIndex::NONE);
+    let has_vlans = device.vlans.is_some() || above.is_some_and(|bond| bond.vlans.is_some());
+    match device.kind {
+        DeviceKind::Port(_) => {
+            VlanOffload { inserts: device.vlan_offload.inserts && has_vlans, ..device.vlan_offload }
+        }
+        DeviceKind::Bond => VlanOffload {
+            strips: members().find_map(|member| member.vlan_offload.strips),
+            inserts: has_vlans && members().count() > 0 && members().all(|m| m.vlan_offload.inserts),
+        },
+        _ => VlanOffload::default(),
     }
 }
 

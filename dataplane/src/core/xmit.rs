@@ -1,7 +1,7 @@
 //! `dev_queue_xmit` and `hard_start_xmit`: from a device to a driver's transmit ring.
 //!
 //! Uses:  oif.   Sets: nothing.
-//! Next:  hooks L2_ENQUEUE and L2_DEQUEUE, bond_start_xmit (bonds), the wire.
+//! Next:  hooks L2_ENQUEUE and L2_DEQUEUE, the wire; vlan_dev_hard_start_xmit for VLAN devices, bond_start_xmit for bonds.
 //! Drops: dev_ready (device not running), tx_full (ring full), handoff_full.
 //!
 //! Packets gather in one buffer a port and go to the driver when 32 are there or the poll round ends, so a driver
@@ -16,9 +16,11 @@ use super::bond_xmit::bond_start_xmit;
 use super::counters::MAX_PORTS;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
+use super::vlan_dev::vlan_dev_hard_start_xmit;
 use crate::device::DeviceKind;
 use crate::net::IfIndex;
 use crate::netfilter::hooks::{Hook, nf_hook_device};
+use crate::skb::vlan::VLAN_HLEN;
 use crate::skb::{Skb, SkbExt, SkbList};
 
 /// How this lcore reaches a port.
@@ -35,6 +37,22 @@ struct PortTx {
     path: TxPath,
     buffer: SkbList,
     dev: IfIndex,
+    /// Packets may carry a tag beside the data, for the driver to put in.
+    tags_beside: bool,
+}
+
+/// Packets a device did not take, all of them freed and counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+}
+
+impl std::ops::AddAssign for Refused {
+    fn add_assign(&mut self, o: Refused) {
+        self.packets += o.packets;
+        self.bytes += o.bytes;
+    }
 }
 
 /// The ways out of an lcore, by port.
@@ -55,7 +73,7 @@ impl TxTable {
     /// Makes `path` the way to `port`.
     pub fn set(&mut self, port: u16, path: TxPath) {
         self.ports[usize::from(port) % MAX_PORTS] =
-            Some(Box::new(PortTx { path, buffer: SkbList::new(), dev: IfIndex::NONE }));
+            Some(Box::new(PortTx { path, buffer: SkbList::new(), dev: IfIndex::NONE, tags_beside: false }));
     }
 
     /// Packets waiting for the end of the round.
@@ -78,13 +96,28 @@ pub fn dev_queue_xmit_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList)
 /// After the hook, or for packets another lcore has taken through it: each to the buffer of its port.
 #[inline]
 pub fn dev_queue_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
+    queue_list(env, hands, list);
+}
+
+/// Sends what another device has put on its way to the device in its `oif` field. What that did not take.
+pub(super) fn dev_queue_again(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) -> Refused {
+    if env.snap.hooks.has(Hook::L2Enqueue) {
+        l2_enqueue(env, hands, list);
+    }
+    queue_list(env, hands, list)
+}
+
+#[inline]
+fn queue_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) -> Refused {
+    let mut refused = Refused::default();
     if let Some(oif) = common_oif(list) {
-        queue_all(env, hands, oif, list);
+        refused = queue_all(env, hands, oif, list);
     }
-    // What it left, and all that goes several ways.
+    // What goes several ways.
     for skb in list.drain() {
-        queue_one(env, hands, skb);
+        refused += queue_one(env, hands, skb);
     }
+    refused
 }
 
 /// The hook L2_ENQUEUE, for each packet that of its own device.
@@ -112,7 +145,7 @@ pub fn dev_queue_xmit(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
         l2_enqueue(env, hands, &mut one);
         dev_queue_list(env, hands, &mut one);
     } else {
-        queue_one(env, hands, skb);
+        let _ = queue_one(env, hands, skb);
     }
     env.stage_end(Node::DevQueueXmit, 1, started);
 }
@@ -134,7 +167,9 @@ fn slot_of(env: &Env<'_>, hands: &mut Hands, oif: IfIndex) -> Option<usize> {
         return None;
     }
     let slot = usize::from(port.0) % MAX_PORTS;
-    hands.tx.ports[slot].as_deref_mut()?.dev = dev.ifindex;
+    let tx = hands.tx.ports[slot].as_deref_mut()?;
+    tx.dev = dev.ifindex;
+    tx.tags_beside = dev.vlan_offload.inserts;
     hands.tx.dirty |= 1 << slot;
     Some(slot)
 }
@@ -144,11 +179,11 @@ fn buffer(hands: &mut Hands, slot: usize) -> Option<&mut SkbList> {
     hands.tx.ports[slot].as_deref_mut().map(|tx| &mut tx.buffer)
 }
 
-/// Moves a whole list to its device at once. What cannot go there stays in the list.
+/// Moves a whole list to its device at once.
 #[inline]
-fn queue_all(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbList) {
-    let Some(slot) = slot_of(env, hands, oif) else { return not_a_port(env, hands, oif, list) };
-    let Some(room) = buffer(hands, slot) else { return };
+fn queue_all(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbList) -> Refused {
+    let Some(slot) = slot_of(env, hands, oif) else { return queue_upper(env, hands, oif, list) };
+    let Some(room) = buffer(hands, slot) else { return Refused::default() };
     room.append(list);
     if !list.is_empty() {
         hard_start_xmit(env, hands, slot);
@@ -157,12 +192,17 @@ fn queue_all(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbList)
             room.append(list);
         }
     }
+    Refused::default()
 }
 
 #[inline]
-fn queue_one(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
+fn queue_one(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Refused {
     let oif = IfIndex(skb.fields().oif);
-    let Some(slot) = slot_of(env, hands, oif) else { return one_not_to_a_port(env, hands, oif, skb) };
+    let Some(slot) = slot_of(env, hands, oif) else {
+        let mut one = SkbList::new();
+        let _ = one.push(skb);
+        return queue_upper(env, hands, oif, &mut one);
+    };
     let Some(room) = buffer(hands, slot) else { return refuse(env, skb) };
     if let Err(skb) = room.push(skb) {
         hard_start_xmit(env, hands, slot);
@@ -171,40 +211,45 @@ fn queue_one(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
             let _ = room.push(skb);
         }
     }
+    Refused::default()
 }
 
-/// A list for a device that is no port, or one that cannot send. What nobody takes stays in the list.
+/// A list for a device that is no port, or cannot send now.
 #[inline(never)]
-fn not_a_port(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbList) {
+fn queue_upper(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbList) -> Refused {
     let dev = env.snap.device(oif);
-    if dev.kind == DeviceKind::Bond && dev.up {
-        bond_start_xmit(env, hands, dev, list);
+    match dev.kind {
+        DeviceKind::Vlan if dev.is_running() => vlan_dev_hard_start_xmit(env, hands, dev, list),
+        DeviceKind::Bond if dev.up => bond_start_xmit(env, hands, dev, list),
+        _ => refuse_list(env, list),
     }
 }
 
-#[inline(never)]
-fn one_not_to_a_port(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, skb: Skb) {
-    let mut one = SkbList::new();
-    let _ = one.push(skb);
-    not_a_port(env, hands, oif, &mut one);
-    one.drain().for_each(|skb| refuse(env, skb));
+/// Frees what a device does not take.
+#[cold]
+pub(super) fn refuse_list(env: &Env<'_>, list: &mut SkbList) -> Refused {
+    let mut refused = Refused::default();
+    for skb in list.drain() {
+        refused += refuse(env, skb);
+    }
+    refused
 }
 
-/// Packets that a device above has given to `dev`, all with that in their `oif` field: they pass the hook L2_ENQUEUE
-/// there too.
-pub(super) fn lower_xmit(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, list: &mut SkbList) {
+/// Packets that a bond has given to its member `dev`, all with that in their `oif` field: they pass the hook L2_ENQUEUE
+/// there too. What the member did not take.
+pub(super) fn lower_xmit(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, list: &mut SkbList) -> Refused {
     if env.snap.hooks.has(Hook::L2Enqueue) {
-        l2_enqueue(env, hands, list);
-        return dev_queue_list(env, hands, list);
+        return dev_queue_again(env, hands, list);
     }
-    queue_all(env, hands, dev, list);
-    list.drain().for_each(|skb| refuse(env, skb));
+    queue_all(env, hands, dev, list)
 }
 
 #[cold]
-fn refuse(env: &Env<'_>, skb: Skb) {
+fn refuse(env: &Env<'_>, skb: Skb) -> Refused {
+    let refused = Refused { packets: 1, bytes: skb.len() as u64 };
     count_tx_dropped(env, IfIndex(skb.fields().oif), 1);
     env.kfree_skb(skb, Node::DevQueueXmit, DropReason::DevReady);
+    refused
 }
 
 /// Counts packets that a device did not send. A bond's counters are the sums of its members'.
@@ -231,8 +276,8 @@ pub fn flush(env: &Env<'_>, hands: &mut Hands) {
 fn hard_start_xmit(env: &Env<'_>, hands: &mut Hands, slot: usize) {
     if env.snap.hooks.has(Hook::L2Dequeue) {
         l2_dequeue(env, hands, slot);
-    } else if let Some(PortTx { path, buffer, dev }) = hands.tx.ports[slot].as_deref_mut() {
-        transmit(env, path, *dev, buffer);
+    } else if let Some(PortTx { path, buffer, dev, tags_beside }) = hands.tx.ports[slot].as_deref_mut() {
+        transmit(env, path, *dev, buffer, *tags_beside);
     }
 }
 
@@ -240,44 +285,53 @@ fn hard_start_xmit(env: &Env<'_>, hands: &mut Hands, slot: usize) {
 /// the hook runs, so that its functions may send.
 #[cold]
 fn l2_dequeue(env: &Env<'_>, hands: &mut Hands, slot: usize) {
-    let Some(PortTx { path, buffer, dev }) = hands.tx.ports[slot].as_deref_mut() else { return };
+    let Some(PortTx { path, buffer, dev, .. }) = hands.tx.ports[slot].as_deref_mut() else { return };
     let (mut list, dev) = (std::mem::take(buffer), *dev);
     if matches!(path, TxPath::Queue(_)) && !list.is_empty() {
         nf_hook_device(env, hands, Hook::L2Dequeue, env.snap.device(dev), &mut list);
     }
     if let Some(tx) = hands.tx.ports[slot].as_deref_mut() {
-        transmit(env, &mut tx.path, dev, &mut list);
+        transmit(env, &mut tx.path, dev, &mut list, tx.tags_beside);
     }
 }
 
 /// Gives packets to the driver of their device at once: they have passed the hook L2_DEQUEUE before.
 pub fn xmit_now(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
     for skb in list.drain() {
-        let Some(slot) = slot_of(env, hands, IfIndex(skb.fields().oif)) else {
-            refuse(env, skb);
-            continue;
-        };
+        let oif = IfIndex(skb.fields().oif);
         let mut one = SkbList::new();
         let _ = one.push(skb);
+        let Some(slot) = slot_of(env, hands, oif) else {
+            queue_upper(env, hands, oif, &mut one);
+            continue;
+        };
         if let Some(tx) = hands.tx.ports[slot].as_deref_mut() {
-            transmit(env, &mut tx.path, tx.dev, &mut one);
+            transmit(env, &mut tx.path, tx.dev, &mut one, tx.tags_beside);
         }
     }
 }
 
+/// Bytes of these packets on the wire: with the tags the driver puts in.
+#[inline]
+fn wire_bytes(list: &SkbList, tags_beside: bool) -> u64 {
+    let bytes: u64 = list.iter().map(|skb| skb.len() as u64).sum();
+    let tagged = if tags_beside { list.iter().filter(|skb| skb.tx_vlan().is_some()).count() } else { 0 };
+    bytes + (tagged * VLAN_HLEN) as u64
+}
+
 /// Packets to a driver; what its ring does not take is dropped and counted.
-fn transmit(env: &Env<'_>, path: &mut TxPath, dev: IfIndex, buffer: &mut SkbList) {
+fn transmit(env: &Env<'_>, path: &mut TxPath, dev: IfIndex, buffer: &mut SkbList, tags_beside: bool) {
     let offered = buffer.len() as u64;
     if offered == 0 {
         return;
     }
-    let bytes: u64 = buffer.iter().map(|skb| skb.len() as u64).sum();
+    let bytes = wire_bytes(buffer, tags_beside);
     let started = env.stage_start();
     let cells = env.cells.device(dev);
     match path {
         TxPath::Queue(queue) => {
             let sent = queue.tx_burst(buffer) as u64;
-            let left: u64 = buffer.iter().map(|skb| skb.len() as u64).sum();
+            let left = wire_bytes(buffer, tags_beside);
             env.cells.tx.add(sent);
             let queue_cells = env.cells.tx_queue(queue.port().0, queue.queue());
             queue_cells.packets.add(sent);

@@ -15,7 +15,7 @@ use crate::neigh::arp_rcv::{ArpAccept, ArpIgnore};
 use crate::net::{IfIndex, MacAddr};
 use crate::skb::eth;
 use bond::Bond;
-use vlan::{Vlan, VlanGroup};
+use vlan::{Vlan, VlanGroup, VlanOffload};
 
 /// What a device is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +158,11 @@ pub struct NetDevice {
     pub vlans: Option<Arc<VlanGroup>>,
     /// The bond this is a member of; [`IfIndex::NONE`] for none. The snapshot fills it in.
     pub master: IfIndex,
+    /// What the driver does with VLAN tags.
+    pub vlan_offload: VlanOffload,
+    /// Tags of received frames have to be looked at before all else: VLAN devices lie on this one, or its driver takes
+    /// tags out. The snapshot fills it in.
+    pub untags: bool,
 }
 
 impl NetDevice {
@@ -177,6 +182,8 @@ impl NetDevice {
             bond: None,
             vlans: None,
             master: IfIndex::NONE,
+            vlan_offload: VlanOffload::default(),
+            untags: false,
         }
     }
 
@@ -197,6 +204,8 @@ impl NetDevice {
             bond: None,
             vlans: None,
             master: IfIndex::NONE,
+            vlan_offload: VlanOffload::default(),
+            untags: false,
         }
     }
 

@@ -40,6 +40,15 @@ impl VlanProto {
     }
 }
 
+/// What a device's driver does with tags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VlanOffload {
+    /// Tags of this protocol may come beside the data of received frames.
+    pub strips: Option<VlanProto>,
+    /// 802.1Q tags of sent packets can be left to it.
+    pub inserts: bool,
+}
+
 /// A VLAN device's own settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vlan {
@@ -58,6 +67,18 @@ pub struct Vlan {
 }
 
 impl Vlan {
+    /// Any priority code point is given a priority of its own.
+    #[inline]
+    pub fn maps_ingress(&self) -> bool {
+        self.ingress != [0; 8]
+    }
+
+    /// The priority of a packet received with this tag control information.
+    #[inline]
+    pub fn priority(&self, tci: u16) -> u32 {
+        self.ingress[usize::from(tci >> 13)]
+    }
+
     /// The priority code point of a packet of that priority.
     #[inline]
     pub fn pcp(&self, priority: u32) -> u8 {
@@ -67,6 +88,9 @@ impl Vlan {
         self.egress.binary_search_by_key(&priority, |(from, _)| *from).map_or(0, |at| self.egress[at].1)
     }
 }
+
+/// VLAN devices on VLAN devices, at most (the kernel's nesting limit).
+pub const MAX_NESTING: usize = 8;
 
 /// The VLAN devices on one device.
 #[derive(Clone, Debug, PartialEq, Eq)]

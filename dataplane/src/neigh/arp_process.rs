@@ -27,9 +27,10 @@ pub fn arp_process(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: S
     let node = env.cells.node(Node::ArpRcv);
     node.packets.add(1);
     node.batches.add(1);
-    let wanted = skb.len().min(ARP_FRAME_LEN);
+    let behind = usize::from(skb.fields().network_offset).saturating_sub(eth::HEADER_LEN);
+    let wanted = skb.len().min(ARP_FRAME_LEN + behind);
     skb.pull(wanted);
-    let Some(Ok(arp)) = skb.data().get(eth::HEADER_LEN..).map(ArpView::parse) else {
+    let Ok(arp) = ArpView::parse(skb.network()) else {
         return env.kfree_skb(skb, Node::ArpRcv, DropReason::ArpIgnored);
     };
     let to = match skb.fields().pkt_type {

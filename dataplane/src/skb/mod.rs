@@ -10,6 +10,7 @@ pub mod head;
 pub mod icmp;
 pub mod ipv4;
 pub mod udp;
+pub mod vlan;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -554,10 +554,14 @@ fn device(port: usize) -> NetDevice {
     }
 }
 
-/// All bytes of a packet. Checks that its segments are what its length says.
+/// All bytes of a packet, with the VLAN tag a driver would put in. Checks that its segments are what its length says.
 pub fn bytes(skb: &Skb) -> Vec<u8> {
-    let all = skb.segments().collect::<Vec<_>>().concat();
+    let mut all = skb.segments().collect::<Vec<_>>().concat();
     assert_eq!(all.len(), skb.len(), "the length is the sum of the segments");
+    if let Some(tci) = skb.tx_vlan() {
+        let [a, b] = tci.to_be_bytes();
+        all.splice(12..12, [0x81, 0, a, b]);
+    }
     all
 }
 

@@ -62,7 +62,7 @@ bitflags! {
 }
 
 /// A port's nature and set-up.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PortInfo {
     /// The driver's name, as in `net_e1000_igb`.
     pub driver: String,
@@ -98,6 +98,33 @@ pub struct PortInfo {
     pub rx_interrupts: bool,
     /// Its NUMA node, -1 if not known.
     pub numa_node: i32,
+    /// Bytes of the largest frame it receives, checksum included, as far as the driver tells.
+    pub max_rx_frame: u32,
+    /// Hardware addresses it can filter by.
+    pub max_mac_addrs: u32,
+}
+
+impl PortInfo {
+    /// It can take 802.1Q tags out of received frames ([`Port::set_vlan_strip`], where it can be switched).
+    pub fn strips_vlan(&self) -> bool {
+        self.rx_offload_capa.contains(RxOffload::VLAN_STRIP)
+    }
+
+    /// It takes out tags of either protocol from the start, and does not tell which: the kernel has done it before the
+    /// driver sees the frame.
+    pub fn strips_any_vlan(&self) -> bool {
+        self.rx_offloads.contains(RxOffload::VLAN_STRIP)
+    }
+
+    /// It puts in the 802.1Q tag a packet asks for.
+    pub fn inserts_vlan(&self) -> bool {
+        self.tx_offloads.contains(TxOffload::VLAN_INSERT)
+    }
+
+    /// It can filter by VLAN ([`Port::set_vlan_filter`]).
+    pub fn filters_vlan(&self) -> bool {
+        self.rx_offload_capa.contains(RxOffload::VLAN_FILTER)
+    }
 }
 
 /// The state of a link.
@@ -161,6 +188,8 @@ impl Port {
             rx_interrupts: setup.rx_interrupts,
             // SAFETY: the port exists.
             numa_node: unsafe { dpdk_sys::rte_eth_dev_socket_id(id) },
+            max_rx_frame: info.max_rx_pktlen,
+            max_mac_addrs: info.max_mac_addrs,
         }
     }
 
@@ -250,7 +279,7 @@ pub(super) fn device_info(id: u16) -> Result<dpdk_sys::rte_eth_dev_info, i32> {
     }
 }
 
-fn driver_name(info: &dpdk_sys::rte_eth_dev_info) -> String {
+pub(super) fn driver_name(info: &dpdk_sys::rte_eth_dev_info) -> String {
     if info.driver_name.is_null() {
         return String::new();
     }

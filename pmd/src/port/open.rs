@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info};
 
-use super::info::{RxOffload, TxOffload, device_info};
+use super::info::{RxOffload, TxOffload, device_info, driver_name};
 use super::queue::Interrupt;
 use super::{PortInner, accept_unfiltered};
 use crate::error::Error;
@@ -33,6 +33,11 @@ pub struct PortConfig {
     pub rx_interrupts: bool,
     /// Spread flows over the receive queues and deliver the hash, where the driver can.
     pub rss: bool,
+    /// Leave VLAN tags of sent packets to the driver, where it can put them in.
+    pub vlan_insert: bool,
+    /// Take VLAN tags out of received frames from the start, where the kernel under the driver has done it already
+    /// ([`PortInfo::strips_any_vlan`](crate::PortInfo::strips_any_vlan)) and this cannot be switched later.
+    pub vlan_strip: bool,
 }
 
 impl Default for PortConfig {
@@ -47,6 +52,8 @@ impl Default for PortConfig {
             promiscuous: false,
             rx_interrupts: false,
             rss: true,
+            vlan_insert: true,
+            vlan_strip: true,
         }
     }
 }
@@ -90,8 +97,7 @@ fn attempt(
         rx_desc: cfg.rx_desc,
         tx_desc: cfg.tx_desc,
         rx_offloads: rx_offloads(cfg, pool, info),
-        tx_offloads: (TxOffload::MULTI_SEGS | TxOffload::VLAN_INSERT)
-            & TxOffload::from_bits_retain(info.tx_offload_capa),
+        tx_offloads: tx_offloads(cfg, info),
         rx_interrupts,
     };
     configure(port, cfg, info, &setup)?;
@@ -116,7 +122,23 @@ fn rx_offloads(cfg: &PortConfig, pool: &Pool, info: &rte_eth_dev_info) -> RxOffl
     let frame = u32::from(cfg.mtu.unwrap_or(1500)) + FRAME_OVERHEAD;
     wanted.set(RxOffload::SCATTER, frame > u32::from(pool.data_room()));
     wanted.set(RxOffload::RSS_HASH, cfg.rss);
+    wanted.set(RxOffload::VLAN_STRIP, cfg.vlan_strip && kernel_strips(info));
     wanted & RxOffload::from_bits_retain(info.rx_offload_capa)
+}
+
+/// The kernel under the driver takes tags out in any case. Without stripping the driver puts them back, all as customer
+/// tags: a service tag (802.1ad) would not be known for one.
+pub(super) fn kernel_strips(info: &rte_eth_dev_info) -> bool {
+    driver_name(info) == "net_af_packet"
+}
+
+fn tx_offloads(cfg: &PortConfig, info: &rte_eth_dev_info) -> TxOffload {
+    let mut wanted = TxOffload::MULTI_SEGS;
+    // virtio inserts tags in a step of its own before the burst (rte_eth_tx_prepare), at the cost of doing it here:
+    // without that step the tag would be lost.
+    let at_once = !driver_name(info).contains("virtio");
+    wanted.set(TxOffload::VLAN_INSERT, cfg.vlan_insert && at_once);
+    wanted & TxOffload::from_bits_retain(info.tx_offload_capa)
 }
 
 /// Configures the device. Some drivers take an MTU only here, others refuse here what they accept later.
