@@ -1,5 +1,6 @@
 //! `skiff bench`: what the journey costs on this machine, in cycles a packet.
 
+mod bond;
 mod churn;
 mod forward;
 mod rules;
@@ -20,6 +21,9 @@ const SLICE: Duration = Duration::from_millis(100);
 /// `skiff bench forward`. Without a case it runs itself once for each, since EAL starts once in a process.
 pub fn main(args: &BenchForward) -> ExitCode {
     let Some(case) = args.case else { return every_case(args) };
+    if case == Case::Bond {
+        return bonds(args);
+    }
     let rounds = (args.seconds / (2.0 * SLICE.as_secs_f64())).ceil().clamp(1.0, 10_000.0) as u32;
     let options =
         Options { case, rounds, slice: SLICE, stages: args.stages, cpu: args.cpu, pcap: args.pcap.clone() };
@@ -33,6 +37,29 @@ pub fn main(args: &BenchForward) -> ExitCode {
             Exit::Failed.into()
         }
     }
+}
+
+/// The case of bonds: what each costs beyond a plain port.
+fn bonds(args: &BenchForward) -> ExitCode {
+    let rounds = (args.seconds / bond::ROUND.as_secs_f64()).ceil().clamp(1.0, 10_000.0) as u32;
+    let rows = match bond::run(rounds, args.cpu) {
+        Ok(rows) => rows,
+        Err(error) => {
+            eprint!("{}", error_line("bench forward", format!("{error:#}")));
+            return Exit::Failed.into();
+        }
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&rows).unwrap_or_default());
+        return Exit::Ok.into();
+    }
+    for row in rows {
+        println!(
+            "{:<24} {:>7.1} cycles/packet beyond a plain port (best rounds {:.1})",
+            row.bond, row.median, row.best
+        );
+    }
+    Exit::Ok.into()
 }
 
 /// `skiff bench routes`.
