@@ -90,6 +90,7 @@ impl Router {
     fn link_rows(&self) -> Result<Vec<LinkRow>, Refusal> {
         let mut rows = self.rtnl.link_rows(&LinkFilter::default())?;
         rows.iter_mut().for_each(|row| row.stats = self.link_stats(IfIndex(row.ifindex as u16)));
+        self.fill_in_bonds(&mut rows);
         Ok(rows)
     }
 
