@@ -177,6 +177,12 @@ pub struct BenchRules {
     /// Rounds of forwarding with and without, 40 ms each.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
+    /// Instead replace rule sets 100 times a second while an lcore forwards; fails if a packet is lost
+    #[arg(long)]
+    pub swap: bool,
+    /// Seconds of swapping, for each size of rule sets
+    #[arg(long, default_value_t = 3.0, value_name = "N", requires = "swap")]
+    pub seconds: f64,
     /// CPU to run on.
     #[arg(long)]
     pub cpu: Option<u16>,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use skiff_dataplane::neigh::cache::{Counters, NeighInfo};
 use skiff_dataplane::neigh::nud::Nud;
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::netfilter::ip_tables::rule::RuleCounters;
 use skiff_pmd::{Link, PortId, PortStats};
 
 /// The picture. Everything in it is a copy; whoever holds it holds no lock.
@@ -35,6 +36,8 @@ pub struct Facts {
     pub neighbours: NeighbourFacts,
     /// Multicast forwarding and IGMP.
     pub multicast: MulticastFacts,
+    /// The chains of the rule tables, in order.
+    pub chains: Vec<ChainFacts>,
     /// The memory EAL holds.
     pub memory: MemoryFacts,
 }
@@ -251,6 +254,19 @@ pub struct VifFacts {
     pub packets_out: u64,
     /// Their bytes.
     pub bytes_out: u64,
+}
+
+/// A chain of a rule table.
+#[derive(Clone, Debug, Default)]
+pub struct ChainFacts {
+    /// Its table.
+    pub table: &'static str,
+    /// Its name.
+    pub name: String,
+    /// A built-in chain's policy and what it counted.
+    pub policy: Option<(&'static str, RuleCounters)>,
+    /// Its rules in order: the comment, empty if it has none, and what was counted.
+    pub rules: Vec<(String, RuleCounters)>,
 }
 
 /// The neighbours of an interface.

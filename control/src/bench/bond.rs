@@ -12,7 +12,7 @@ use skiff_dataplane::device::{DeviceKind, NetDevice};
 use skiff_dataplane::net::IfIndex;
 
 use super::forward::{Bench, IN, OUT, port_device, start_with};
-use super::traffic::{Case, ROUTER_MAC, write_pcap};
+use super::traffic::{Case, ROUTER_MAC, Vlans, write_pcap};
 
 /// Length of one measurement.
 const SLICE: Duration = Duration::from_millis(20);
@@ -50,7 +50,7 @@ pub fn run(rounds: u32, cpu: Option<u16>) -> Result<Vec<Row>> {
     let pcap = std::env::temp_dir().join(format!("skiff-bench-{}.pcap", std::process::id()));
     write_pcap(&pcap, ROUTER_MAC, &destinations)
         .with_context(|| format!("cannot write {}", pcap.display()))?;
-    let started = start_with(cpu, &pcap, destinations.len(), 1 + MEMBERS.len() as u16);
+    let started = start_with(cpu, &pcap, destinations.len(), 1 + MEMBERS.len() as u16, Vlans::default());
     let _ = std::fs::remove_file(&pcap);
     let (_eal, mut bench) = started?;
     bench.load(&routes)?;

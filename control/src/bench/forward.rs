@@ -279,11 +279,7 @@ impl Bench {
 
     /// The router's own loop for `slice`; cycles of CPU time a packet.
     pub(super) fn forward(&mut self, slice: Duration) -> f64 {
-        let before = self.shared.cells(0).rx.get();
-        let end = rdtsc() + cycles(slice);
-        let cpu = thread_cpu_time_ns();
-        self.worker.run_while(|tsc| tsc < end);
-        per_packet(thread_cpu_time_ns() - cpu, self.shared.cells(0).rx.get() - before)
+        forward(&mut self.worker, slice)
     }
 
     /// Receiving and freeing, nothing else.
@@ -320,6 +316,16 @@ impl Bench {
         drop(self.shared.publish(snapshot(3, false, self.vlans)));
         stages
     }
+}
+
+/// An lcore's own loop for `slice`; cycles of CPU time a packet.
+pub(super) fn forward(worker: &mut Worker, slice: Duration) -> f64 {
+    let received = |worker: &Worker| worker.shared.cells(worker.id).rx.get();
+    let before = received(worker);
+    let end = rdtsc() + cycles(slice);
+    let cpu = thread_cpu_time_ns();
+    worker.run_while(|tsc| tsc < end);
+    per_packet(thread_cpu_time_ns() - cpu, received(worker) - before)
 }
 
 fn cycles(duration: Duration) -> u64 {

@@ -4,6 +4,7 @@ mod bond;
 mod churn;
 mod forward;
 mod rules;
+mod swap;
 mod traffic;
 
 use std::process::{Command, ExitCode};
@@ -91,6 +92,9 @@ pub fn routes(args: &BenchRoutes) -> ExitCode {
 
 /// `skiff bench rules`.
 pub fn rules(args: &BenchRules) -> ExitCode {
+    if args.swap {
+        return swap(args);
+    }
     let rows = match rules::run(args.rounds, args.cpu) {
         Ok(rows) => rows,
         Err(error) => {
@@ -109,6 +113,36 @@ pub fn rules(args: &BenchRules) -> ExitCode {
         );
     }
     Exit::Ok.into()
+}
+
+fn swap(args: &BenchRules) -> ExitCode {
+    let rows = match swap::run(args.seconds, args.cpu) {
+        Ok(rows) => rows,
+        Err(error) => {
+            eprint!("{}", error_line("bench rules", format!("{error:#}")));
+            return Exit::Failed.into();
+        }
+    };
+    let clean = rows.iter().all(|row| row.netfilter_drop == 0 && row.lost == 0);
+    if args.json {
+        println!("{}", serde_json::to_string(&rows).unwrap_or_default());
+    } else {
+        for row in &rows {
+            println!(
+                "sets of {} rules: {} swaps at {:.2} ms each; {} packets forwarded, {} dropped by rules, {} lost; \
+                 {:.1} cycles/packet while swapping, {:.1} without",
+                row.rules,
+                row.swaps,
+                row.milliseconds_per_swap,
+                row.forwarded,
+                row.netfilter_drop,
+                row.lost,
+                row.swapping,
+                row.quiet,
+            );
+        }
+    }
+    if clean { Exit::Ok.into() } else { Exit::Failed.into() }
 }
 
 fn every_case(args: &BenchForward) -> ExitCode {

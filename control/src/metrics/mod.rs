@@ -121,7 +121,7 @@ fn collect(shared: &Shared, facts: &Facts) -> Page {
     lcores::collect(&mut page, shared, facts);
     drops::collect(&mut page, shared, facts);
     mib::collect(&mut page, shared);
-    netfilter::collect(&mut page, shared);
+    netfilter::collect(&mut page, shared, facts);
     tables::collect(&mut page, shared, facts);
     multicast::collect(&mut page, &facts.multicast);
     bonds::collect(&mut page, shared, &facts.bonds);

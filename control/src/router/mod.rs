@@ -302,9 +302,9 @@ impl Router {
                 .map(|a| InterfaceAddress { net: a.local, secondary: a.secondary, scope: a.scope.0 })
                 .collect(),
             conf: self.device_conf(link.ifindex()),
+            vlan_offload: self.filters.offload(link.ifindex()),
             vlan: link.vlan().map(|vlan| Arc::new(vlan.data_plane())),
             bond: self.bonds.view(link.ifindex()),
-            vlan_offload: self.filters.offload(link.ifindex()),
             ..NetDevice::absent()
         }
     }

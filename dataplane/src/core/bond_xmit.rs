@@ -14,7 +14,7 @@ use super::bond_hash::{bond_xmit_hash, layer2, layer34, untag};
 use super::counters::MAX_DEVICES;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
-use super::xmit::lower_xmit;
+use super::xmit::{Refused, lower_xmit};
 use crate::device::NetDevice;
 use crate::device::bond::{Bond, BondMode, XmitPolicy};
 use crate::device::bond_rlb::OurArp;
@@ -51,8 +51,13 @@ impl BondTurns {
     }
 }
 
-/// Sends a list by the members of the bond `dev`, which is up. Takes all of it.
-pub fn bond_start_xmit(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
+/// Sends a list by the members of the bond `dev`, which is up. What nobody took.
+pub(super) fn bond_start_xmit(
+    env: &Env<'_>,
+    hands: &mut Hands,
+    dev: &NetDevice,
+    list: &mut SkbList,
+) -> Refused {
     let Some(bond) = dev.bond.as_deref().filter(|_| dev.carrier && hands.bond_turns.depth < RECURSION_LIMIT)
     else {
         return no_tx_target(env, dev.ifindex, list);
@@ -64,12 +69,12 @@ pub fn bond_start_xmit(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: 
     }
     env.stage_end(Node::BondStartXmit, count, started);
     hands.bond_turns.depth += 1;
-    if copied {
-        xmit_broadcast(env, hands, dev, bond, list);
-    } else {
-        split(env, hands, dev, list);
-    }
+    let refused = match copied {
+        true => xmit_broadcast(env, hands, dev, bond, list),
+        false => split(env, hands, dev, list),
+    };
     hands.bond_turns.depth -= 1;
+    refused
 }
 
 /// Writes each packet's member to its `oif`, [`IfIndex::NONE`] if there is none.
@@ -102,23 +107,27 @@ fn set_members(list: &mut SkbList, mut member: impl FnMut(&mut Skb) -> Option<If
 
 /// Each part of the list to its member.
 #[inline]
-fn split(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
+fn split(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) -> Refused {
+    let mut refused = Refused::default();
     while let Some(oif) = list.iter().next().map(|skb| skb.fields().oif) {
         let same = list.mask_of(|skb| skb.fields().oif == oif);
         let mut part = SkbList::new();
         list.extract(same, &mut part);
-        if oif == IfIndex::NONE.0 {
-            no_tx_target(env, dev.ifindex, &mut part);
-        } else {
-            lower_xmit(env, hands, IfIndex(oif), &mut part);
-        }
+        refused += match oif == IfIndex::NONE.0 {
+            true => no_tx_target(env, dev.ifindex, &mut part),
+            false => lower_xmit(env, hands, IfIndex(oif), &mut part),
+        };
     }
+    refused
 }
 
 #[cold]
-fn no_tx_target(env: &Env<'_>, dev: IfIndex, list: &mut SkbList) {
-    env.cells.device(dev).tx_dropped.add(list.len() as u64);
+fn no_tx_target(env: &Env<'_>, dev: IfIndex, list: &mut SkbList) -> Refused {
+    let packets = list.len() as u64;
+    let bytes = list.iter().map(|skb| skb.len() as u64).sum();
+    env.cells.device(dev).tx_dropped.add(packets);
     env.kfree_skb_list(list, Node::BondStartXmit, DropReason::NoTxTarget);
+    Refused { packets, bytes }
 }
 
 /// Balance-rr. IGMP goes by the active member, so that switches find the querier and its answers at one port.
@@ -161,9 +170,15 @@ fn is_tagged_igmp(skb: &Skb) -> bool {
     protocol == ETH_P_IP && header.is_some_and(|header| header.protocol() == IPPROTO_IGMP)
 }
 
-/// Broadcast mode: a copy by every member, the packets themselves by the last.
+/// Broadcast mode: a copy by every member, the packets themselves by the last. What the last did not take.
 #[cold]
-fn xmit_broadcast(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, bond: &Bond, list: &mut SkbList) {
+fn xmit_broadcast(
+    env: &Env<'_>,
+    hands: &mut Hands,
+    dev: &NetDevice,
+    bond: &Bond,
+    list: &mut SkbList,
+) -> Refused {
     let Some((last, others)) = bond.usable().split_last() else {
         return no_tx_target(env, dev.ifindex, list);
     };
@@ -184,7 +199,7 @@ fn xmit_broadcast(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, bond: &Bond
         lower_xmit(env, hands, *member, &mut copies);
     }
     set_members(list, |_| Some(*last));
-    lower_xmit(env, hands, *last, list);
+    lower_xmit(env, hands, *last, list)
 }
 
 /// Balance-tlb and balance-alb: the member of what can be balanced, the active one for the rest. A frame by another

@@ -338,10 +338,13 @@ impl Router {
     /// Ports that forward or join take every group: a driver's filter knows too few. One that cannot be told shows
     /// them all or has none.
     pub(super) fn receive_all_groups(&self) {
-        for (&dev, handle) in &self.ports {
-            let wanted = self.standing_on(dev).into_iter().any(|dev| {
-                self.mc.joined.iter().any(|(on, _)| *on == dev) || self.mc.table.vif_of(dev).is_some()
-            });
+        let joined = self.mc.joined.iter().map(|(dev, _)| *dev);
+        let vifs =
+            self.rtnl.links().map(|link| link.ifindex()).filter(|dev| self.mc.table.vif_of(*dev).is_some());
+        let under: BTreeSet<IfIndex> =
+            joined.chain(vifs).flat_map(|dev| self.rtnl.ports_under(dev)).collect();
+        for (dev, handle) in &self.ports {
+            let wanted = under.contains(dev) || self.bonds.listens(*dev);
             if let Err(error) = handle.port.set_allmulticast(wanted) {
                 tracing::debug!("{}: {error}", handle.port.name());
             }
