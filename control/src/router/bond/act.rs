@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use skiff_dataplane::device::vlan::VlanProto;
 use skiff_dataplane::neigh::arp::{ARP_FRAME_LEN, ArpFrame};
 use skiff_dataplane::net::{IfIndex, MacAddr};
-use skiff_dataplane::skb::{SkbFields, flags};
+use skiff_dataplane::skb::{SkbExt, SkbFields, flags};
 
 use super::super::{LONGEST_BURST, Router, bits};
 use crate::bond::BondEffect;

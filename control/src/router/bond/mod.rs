@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use skiff_dataplane::device::bond::{Bond, BondMode};
+use skiff_dataplane::device::bond::Bond;
 use skiff_dataplane::neigh::arp::ArpOp;
 use skiff_dataplane::net::{IfIndex, MacAddr};
 use skiff_dataplane::skb::Skb;
@@ -250,10 +250,5 @@ impl Router {
             at += 1;
         }
         stack
-    }
-
-    /// The mode of a bond, for those who ask.
-    pub(super) fn bond_mode(&self, dev: IfIndex) -> Option<BondMode> {
-        self.bonds.machines.get(&dev).map(|machine| machine.options().mode)
     }
 }

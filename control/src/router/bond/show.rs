@@ -1,6 +1,7 @@
 //! What is shown and measured of bonds.
 
 use serde_json::{Map, Value, json};
+use skiff_dataplane::net::IfIndex;
 
 use super::super::Router;
 use crate::api::Reply;
@@ -31,7 +32,7 @@ impl Router {
     }
 
     /// What machines know goes into the rows of links.
-    pub(in crate::router) fn fill_in_bonds(&self, rows: &mut [LinkRow]) {
+    pub(in crate::router) fn fill_in_bonds<'a>(&self, rows: impl Iterator<Item = &'a mut LinkRow>) {
         for row in rows {
             let named = |machine: &&BondMachine| machine.name() == row.name;
             if let Some(bond) = &mut row.details.bond
@@ -40,7 +41,7 @@ impl Router {
                 bond.1 = machine.info();
             }
             if row.details.slave.is_some() {
-                let dev = skiff_dataplane::net::IfIndex(row.ifindex as u16);
+                let dev = IfIndex(row.ifindex as u16);
                 let status = self.bonds.machines.values().find_map(|machine| machine.member_status(dev));
                 row.details.slave = status.or(row.details.slave);
             }
