@@ -103,6 +103,20 @@ impl Router {
         (if known { link.speed_mbps } else { 0 }, link.full_duplex)
     }
 
+    /// Members get back the hardware addresses they came with, for the end of the router: a driver may keep what it was
+    /// given.
+    pub fn restore_macs(&self) {
+        let members = self.rtnl.links().filter_map(|link| Some((link.ifindex(), link.member()?.perm_mac)));
+        for (dev, mac) in members {
+            if let Some(handle) = self.ports.get(&dev)
+                && handle.port.mac() != mac.0
+                && let Err(error) = handle.port.set_mac(mac.0)
+            {
+                eprintln!("skiff: {}: {error}", handle.port.name());
+            }
+        }
+    }
+
     /// Takes in a slow protocol frame.
     pub(super) fn slow_protocol(&mut self, dev: IfIndex, skb: &Skb, now: Instant) {
         self.shared.slow_budget.give_back();
