@@ -214,7 +214,7 @@ mod tests {
     use std::sync::Arc;
 
     use skiff_dataplane::core::snapshot::Sysctl;
-    use skiff_dataplane::device::bond::{Bond, BondMember, BondMode, XmitPolicy};
+    use skiff_dataplane::device::bond::{Bond, BondMember, BondMode};
     use skiff_dataplane::device::vlan::Vlan;
     use skiff_pmd::PortId;
 
@@ -239,14 +239,8 @@ mod tests {
 
     fn bond(ifindex: u16, members: &[u16]) -> NetDevice {
         let member = |dev: &u16| BondMember { dev: IfIndex(*dev), transmits: true, receives: true };
-        let bond = Bond {
-            mode: BondMode::ActiveBackup,
-            policy: XmitPolicy::Layer2,
-            packets_per_slave: 1,
-            all_slaves_active: false,
-            members: members.iter().map(member).collect(),
-            active: None,
-        };
+        let members = members.iter().map(member).collect();
+        let bond = Bond { members, ..Bond::new(BondMode::ActiveBackup) };
         NetDevice { bond: Some(Arc::new(bond)), ..device(ifindex, DeviceKind::Bond) }
     }
 
