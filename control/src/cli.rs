@@ -88,6 +88,9 @@ pub enum Command {
     /// Columns: queue_number peer_portid (the listener's process) queue_total copy_mode copy_range queue_dropped
     /// user_dropped id_sequence 1
     Nfqueue(ShowArgs),
+    /// Bonds: their members and what they do
+    #[command(subcommand)]
+    Bond(Bond),
     /// Show all metrics in the Prometheus text format
     Metrics,
     /// Measure this machine
@@ -115,6 +118,19 @@ pub enum Config {
     Check {
         /// The configuration file
         file: PathBuf,
+    },
+}
+
+/// `skiff bond`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Bond {
+    /// Show a bond, or all of them, in the lines of /proc/net/bonding
+    Show {
+        /// Its name
+        name: Option<String>,
+        /// JSON
+        #[arg(short, long)]
+        json: bool,
     },
 }
 
@@ -303,6 +319,7 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Nstat(nstat) => client.show(Show::Nstat { zeros: nstat.zeros }, nstat.json),
         Command::Hooks(show) => client.show(Show::Hooks, show.json),
         Command::Nfqueue(show) => client.show(Show::Nfqueue, show.json),
+        Command::Bond(Bond::Show { name, json }) => client.bond(name.as_deref(), *json),
         Command::Metrics => client.metrics().map(Reply::ok),
         Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) => return None,
     };

@@ -24,6 +24,8 @@ pub struct Facts {
     pub features: Vec<(&'static str, bool)>,
     /// The worker lcores, by number.
     pub lcores: Vec<LcoreFacts>,
+    /// Bonds.
+    pub bonds: Vec<BondFacts>,
     /// DPDK ports.
     pub ports: Vec<PortFacts>,
     /// Packet pools.
@@ -285,6 +287,34 @@ pub struct MemoryFacts {
     pub eal_bytes: u64,
     /// It is on hugepages.
     pub hugepages: bool,
+}
+
+/// A bond.
+#[derive(Clone, Debug, Default)]
+pub struct BondFacts {
+    /// Its name.
+    pub name: String,
+    /// How often another member became the active one.
+    pub failovers: u64,
+    /// Its members.
+    pub members: Vec<BondMemberFacts>,
+}
+
+/// A member of a bond.
+#[derive(Clone, Debug, Default)]
+pub struct BondMemberFacts {
+    /// Its name.
+    pub name: String,
+    /// It is in use.
+    pub active: bool,
+    /// It is usable.
+    pub up: bool,
+    /// How often its link failed.
+    pub link_failures: u64,
+    /// LACPDUs received and sent, our state and the partner's key, in mode 802.3ad.
+    pub lacp: Option<(u64, u64, u8, u16)>,
+    /// The aggregator it is in.
+    pub aggregator: Option<u16>,
 }
 
 #[cfg(test)]

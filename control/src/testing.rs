@@ -125,6 +125,7 @@ pub fn facts() -> Facts {
         },
         features: vec![("hugepages", true), ("rx_interrupt", false)],
         lcores: vec![LcoreFacts { cpu: Some(4), numa_node: Some(0) }, LcoreFacts::default()],
+        bonds: vec![bond()],
         ports: vec![port(0, "lan0"), port(1, "wan0")],
         pools: vec![PoolFacts {
             name: "mbufs".into(),
@@ -163,6 +164,19 @@ pub fn facts() -> Facts {
         ],
         memory: MemoryFacts { eal_bytes: 256 << 20, hugepages: true },
     }
+}
+
+/// A bond in mode 802.3ad with one member in step.
+fn bond() -> BondFacts {
+    let member = BondMemberFacts {
+        name: "lan0".into(),
+        active: true,
+        up: true,
+        link_failures: 2,
+        lacp: Some((11, 12, 63, 15)),
+        aggregator: Some(1),
+    };
+    BondFacts { name: "bond0".into(), failovers: 3, members: vec![member] }
 }
 
 /// A chain of the filter table whose policy, if it has one, has met a packet. All packets have 100 bytes.

@@ -326,39 +326,64 @@ impl BondMachine {
         let options: Vec<(&str, &str)> = options.into_iter().collect();
         let mut draft = self.options.clone();
         draft.set_all(options.iter().copied(), self.up, !self.members.is_empty())?;
-        let mut wanted = None;
+        let mut active = None;
         for (name, value) in &options {
             match OptionName::resolve(name).map(OptionName::name) {
-                Some("active_slave") if !value.is_empty() => wanted = Some(Some(self.can_be_active(value)?)),
-                Some("active_slave" | "clear_active_slave") => wanted = Some(None),
+                Some("active_slave") if !value.is_empty() => active = Some(Some(self.named_member(value)?)),
+                Some("active_slave" | "clear_active_slave") => active = Some(None),
                 Some("primary") => self.force_primary = true,
                 _ => {}
             }
         }
-        let before = std::mem::replace(&mut self.options, draft);
-        self.follow_options(&before, now);
-        match wanted {
-            Some(Some(dev)) => self.change_active(Some(dev), now),
-            Some(None) => self.change_active(None, now),
-            None => {}
+        if let Some(Some(dev)) = active {
+            self.check_active(dev)?;
         }
-        if wanted.is_none() || wanted == Some(None) {
-            self.select_active(now);
+        self.replace_options(draft, now);
+        active.map_or(Ok(()), |active| self.set_active(active, now))
+    }
+
+    /// Takes over options that were checked already. Another primary takes over whatever `primary_reselect` says.
+    pub fn replace_options(&mut self, options: BondOptions, now: Instant) {
+        self.force_primary |= options.primary.is_some() && options.primary != self.options.primary;
+        let before = std::mem::replace(&mut self.options, options);
+        self.follow_options(&before, now);
+        self.select_active(now);
+        self.finish();
+    }
+
+    /// Makes a member the active one; none has it chosen anew.
+    ///
+    /// # Errors
+    /// It is no member, or it cannot send.
+    pub fn set_active(&mut self, dev: Option<IfIndex>, now: Instant) -> Result<(), String> {
+        match dev {
+            Some(dev) => {
+                self.check_active(dev)?;
+                self.change_active(Some(dev), now);
+            }
+            None => {
+                self.change_active(None, now);
+                self.select_active(now);
+            }
         }
         self.finish();
         Ok(())
     }
 
-    fn can_be_active(&self, name: &str) -> Result<IfIndex, String> {
+    fn named_member(&self, name: &str) -> Result<IfIndex, String> {
         let member = self.members.iter().find(|member| member.name() == name);
-        let member =
-            member.ok_or_else(|| format!("option active_slave: {name} is not a slave of {}", self.name))?;
-        if !member.can_send() {
-            return Err(format!(
-                "Could not set {name} as active slave; either {name} is down or the link is down"
-            ));
+        member
+            .map(Member::dev)
+            .ok_or_else(|| format!("option active_slave: {name} is not a slave of {}", self.name))
+    }
+
+    fn check_active(&self, dev: IfIndex) -> Result<(), String> {
+        let member = self.member(dev).ok_or("option active_slave: no such slave")?;
+        if member.can_send() {
+            return Ok(());
         }
-        Ok(member.dev)
+        let name = member.name();
+        Err(format!("Could not set {name} as active slave; either {name} is down or the link is down"))
     }
 
     fn follow_options(&mut self, before: &BondOptions, now: Instant) {

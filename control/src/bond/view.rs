@@ -54,7 +54,7 @@ impl BondMachine {
     }
 
     /// What the kernel shows as active: in use, or as good as the others.
-    pub(super) fn is_active(&self, dev: IfIndex) -> bool {
+    pub fn is_active(&self, dev: IfIndex) -> bool {
         match self.options.mode {
             BondMode::ActiveBackup => self.active.or(self.probing) == Some(dev),
             BondMode::Lacp => self.member(dev).is_some_and(|member| self.transmits(member)),

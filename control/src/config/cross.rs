@@ -10,7 +10,10 @@ use ipnet::Ipv4Net;
 
 use super::device::Device;
 use super::diag::{At, Fault, Pos, Source, quote};
-use super::model::{BondMode, Config, DEFAULT_MTU, Interface, InterfaceKind, NextHop, Oif, RouteAction};
+use super::model::{Bond, Config, DEFAULT_MTU, Interface, InterfaceKind, NextHop, Oif, RouteAction, Vlan};
+
+/// Most interfaces one on the other.
+const MAX_NESTING: usize = 8;
 
 /// Reports every mistake between the parts of `config`.
 ///
@@ -97,6 +100,7 @@ impl Cross<'_> {
                 InterfaceKind::Port(_) => {}
                 InterfaceKind::Vlan(vlan) => {
                     self.lower(interface, &vlan.parent);
+                    self.nesting(config, interface, vlan);
                     let key = (vlan.parent.value.clone(), vlan.protocol.value, vlan.id.value);
                     if let Some((owner, _)) = tags.claim(key, &interface.name) {
                         let (id, parent) = (vlan.id.value, quote(&vlan.parent));
@@ -116,13 +120,7 @@ impl Cross<'_> {
                             self.source.report(member.pos, fault);
                         }
                     }
-                    let needs_link_check = matches!(
-                        bond.mode.value,
-                        BondMode::Lacp | BondMode::BalanceTlb | BondMode::BalanceAlb
-                    );
-                    if needs_link_check && bond.miimon.value == 0 {
-                        self.source.report(bond.miimon.pos, "\"miimon\" cannot be 0 in this mode");
-                    }
+                    self.primary(bond);
                 }
             }
         }
@@ -133,6 +131,39 @@ impl Cross<'_> {
             self.source.report(lower.pos, format!("{} cannot stand on itself", quote(lower)));
         } else {
             self.device(lower);
+        }
+    }
+
+    /// A stack of VLANs has a bottom, and is no higher than devices can lie one on the other.
+    fn nesting(&self, config: &Config, interface: &Interface, vlan: &Vlan) {
+        let mut below = vlan.parent.value.as_str();
+        for _ in 1..MAX_NESTING {
+            match config.interface(below).map(|interface| &interface.kind) {
+                Some(InterfaceKind::Vlan(vlan)) => below = vlan.parent.value.as_str(),
+                _ => return,
+            }
+            if below == interface.name.value && vlan.parent.value != interface.name.value {
+                let fault = format!(
+                    "{} stands on {}, which stands on it",
+                    quote(&interface.name),
+                    quote(&vlan.parent)
+                );
+                return self.source.report(vlan.parent.pos, fault);
+            }
+        }
+        if vlan.parent.value != interface.name.value {
+            let fault = format!("{} is more than {MAX_NESTING} interfaces high", quote(&interface.name));
+            self.source.report(vlan.parent.pos, fault);
+        }
+    }
+
+    /// The preferred member is one.
+    fn primary(&self, bond: &Bond) {
+        let Some(primary) = bond.options.get("primary") else { return };
+        let members = || bond.members.iter().map(|member| member.value.as_str());
+        if !members().any(|member| member == primary.value) {
+            let fault = Fault::from(format!("{} is not a member of the bond", quote(primary)));
+            self.source.report(primary.pos, fault.nearest(primary, members()));
         }
     }
 
@@ -151,10 +182,12 @@ impl Cross<'_> {
             self.source
                 .report(address.pos, format!("{} is a bond member and has no addresses", quote(member)));
         }
-        if matches!(interface.kind, InterfaceKind::Vlan(_)) {
-            self.source
-                .report(member.pos, format!("{} is a vlan and cannot be a bond member", quote(member)));
-        }
+        let kind = match interface.kind {
+            InterfaceKind::Port(_) => return,
+            InterfaceKind::Vlan(_) => "vlan",
+            InterfaceKind::Bond(_) => "bond",
+        };
+        self.source.report(member.pos, format!("{} is a {kind} and cannot be a bond member", quote(member)));
     }
 
     fn routes(&self, config: &Config) {

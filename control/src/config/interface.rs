@@ -3,12 +3,10 @@
 use toml::de::DeValue;
 
 use super::device::Device;
-use super::diag::{At, Fault, Source, quote};
-use super::model::{
-    Bond, BondMode, DEFAULT_DESCRIPTORS, Interface, InterfaceKind, LacpRate, Port, Vlan, VlanProtocol,
-    XmitHashPolicy,
-};
+use super::diag::{At, Source, quote};
+use super::model::{DEFAULT_DESCRIPTORS, Interface, InterfaceKind, Port};
 use super::section::{Key, Section, Value, in_file_order, narrow, wrong_type};
+use super::upper::{bond, vlan};
 use super::value::{interface_address, interface_name, unicast_mac};
 
 const KINDS: [&str; 3] = ["device", "vlan", "bond"];
@@ -124,76 +122,4 @@ fn without_queues(section: &Section<'_>, kind: &str) {
             section.source.report(pos, format!("{} is for ports, not for a {kind}", quote(key)));
         }
     }
-}
-
-fn vlan(section: &Section<'_>) -> Option<At<Vlan>> {
-    const KEYS: &[&str] = &["parent", "id", "protocol", "ingress-qos-map", "egress-qos-map"];
-    const PROTOCOLS: &[(&str, VlanProtocol)] =
-        &[("802.1q", VlanProtocol::Dot1q), ("802.1ad", VlanProtocol::Dot1ad)];
-    const MAX_PRIORITY: u32 = u32::MAX;
-    const MAX_PCP: u32 = 7;
-    let table = section.section("vlan", KEYS)?;
-    table.require("parent");
-    table.require("id");
-    let parent = table.string("parent").map(|parent| parent.map(str::to_owned));
-    let id = table.integer("id", 1..=4094).and_then(narrow);
-    let protocol = table.word("protocol", PROTOCOLS).unwrap_or(At::unwritten(VlanProtocol::Dot1q));
-    let map =
-        |key, from, to| table.parsed(key, |text| qos_map(text, from, to)).map_or(Vec::new(), |map| map.value);
-    let ingress_qos_map = map("ingress-qos-map", MAX_PCP, MAX_PRIORITY);
-    let egress_qos_map = map("egress-qos-map", MAX_PRIORITY, MAX_PCP);
-    let vlan = Vlan { parent: parent?, id: id?, protocol, ingress_qos_map, egress_qos_map };
-    Some(At::new(vlan, section.key_pos("vlan")?))
-}
-
-/// `FROM:TO` pairs with white space between them, as `ip link` takes them.
-fn qos_map(text: &str, max_from: u32, max_to: u32) -> Result<Vec<(u32, u32)>, Fault> {
-    let pair = |word: &str| {
-        let (from, to) = word.split_once(':')?;
-        let (from, to): (u32, u32) = (from.parse().ok()?, to.parse().ok()?);
-        (from <= max_from && to <= max_to).then_some((from, to))
-    };
-    let read = |word| {
-        pair(word).ok_or_else(|| {
-            format!("{}: FROM:TO is wanted, FROM at most {max_from} and TO at most {max_to}", quote(word))
-                .into()
-        })
-    };
-    text.split_whitespace().map(read).collect()
-}
-
-fn bond(section: &Section<'_>) -> Option<At<Bond>> {
-    const KEYS: &[&str] = &["mode", "members", "xmit-hash-policy", "miimon", "lacp-rate"];
-    const MODES: &[(&str, BondMode)] = &[
-        ("balance-rr", BondMode::BalanceRr),
-        ("active-backup", BondMode::ActiveBackup),
-        ("balance-xor", BondMode::BalanceXor),
-        ("broadcast", BondMode::Broadcast),
-        ("802.3ad", BondMode::Lacp),
-        ("balance-tlb", BondMode::BalanceTlb),
-        ("balance-alb", BondMode::BalanceAlb),
-    ];
-    const POLICIES: &[(&str, XmitHashPolicy)] = &[
-        ("layer2", XmitHashPolicy::Layer2),
-        ("layer2+3", XmitHashPolicy::Layer23),
-        ("layer3+4", XmitHashPolicy::Layer34),
-        ("encap2+3", XmitHashPolicy::Encap23),
-        ("encap3+4", XmitHashPolicy::Encap34),
-        ("vlan+srcmac", XmitHashPolicy::VlanSrcmac),
-    ];
-    let table = section.section("bond", KEYS)?;
-    let members = table.parsed_list("members", |name| Ok(name.to_owned()));
-    table.require("members");
-    let bond = Bond {
-        mode: table.word("mode", MODES).unwrap_or(At::unwritten(BondMode::BalanceRr)),
-        members,
-        xmit_hash_policy: table
-            .word("xmit-hash-policy", POLICIES)
-            .unwrap_or(At::unwritten(XmitHashPolicy::Layer2)),
-        miimon: table.integer("miimon", 0..=60_000).and_then(narrow).unwrap_or(At::unwritten(100)),
-        lacp_rate: table
-            .word("lacp-rate", &[("slow", LacpRate::Slow), ("fast", LacpRate::Fast)])
-            .unwrap_or(At::unwritten(LacpRate::Slow)),
-    };
-    Some(At::new(bond, section.key_pos("bond")?))
 }

@@ -20,6 +20,7 @@ mod sysctl;
 mod system;
 mod text;
 mod unsupported;
+mod upper;
 mod value;
 
 #[cfg(test)]
@@ -131,6 +132,6 @@ fn read<'t>(source: &'t Source<'t>, file: &str, root: &'t DeTable<'t>) -> Config
         _ => Vec::new(),
     };
     cross::check(source, &names, interfaces.addresses_are_known, &config);
-    unsupported::check(&top, &config);
+    unsupported::check(&top);
     config
 }

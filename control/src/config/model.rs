@@ -1,5 +1,6 @@
 //! What a configuration says, in real types. Every value keeps the place it was written at.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -10,7 +11,9 @@ use skiff_dataplane::netfilter::ip_tables::rule::Ruleset;
 use super::device::Device;
 use super::diag::{At, Diagnostic, Fault, Pos};
 use super::sysctl::Sysctl;
+use crate::bond::options::BondOptions;
 use crate::igmp::Timing;
+use crate::ip::VlanFlags;
 
 /// The MTU of an interface that does not set one: that of Ethernet (RFC 894).
 pub const DEFAULT_MTU: u16 = 1500;
@@ -231,6 +234,8 @@ pub struct Vlan {
     pub id: At<u16>,
     /// Tag protocol.
     pub protocol: At<VlanProtocol>,
+    /// Its flags.
+    pub flags: VlanFlags,
     /// Priority code point to skb priority.
     pub ingress_qos_map: Vec<(u32, u32)>,
     /// skb priority to priority code point.
@@ -249,61 +254,12 @@ pub enum VlanProtocol {
 /// `bond = { ... }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bond {
-    /// How members are used.
-    pub mode: At<BondMode>,
     /// The interfaces below, in the order of the file.
     pub members: Vec<At<String>>,
-    /// How a flow picks its member.
-    pub xmit_hash_policy: At<XmitHashPolicy>,
-    /// Link check interval in milliseconds; 0 is off.
-    pub miimon: At<u32>,
-    /// How often the partner is asked to send LACPDUs.
-    pub lacp_rate: At<LacpRate>,
-}
-
-/// `mode` of a bond, by the kernel's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BondMode {
-    /// `balance-rr`.
-    BalanceRr,
-    /// `active-backup`.
-    ActiveBackup,
-    /// `balance-xor`.
-    BalanceXor,
-    /// `broadcast`.
-    Broadcast,
-    /// `802.3ad`: LACP.
-    Lacp,
-    /// `balance-tlb`.
-    BalanceTlb,
-    /// `balance-alb`.
-    BalanceAlb,
-}
-
-/// `xmit-hash-policy` of a bond, by the kernel's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum XmitHashPolicy {
-    /// `layer2`.
-    Layer2,
-    /// `layer2+3`.
-    Layer23,
-    /// `layer3+4`.
-    Layer34,
-    /// `encap2+3`.
-    Encap23,
-    /// `encap3+4`.
-    Encap34,
-    /// `vlan+srcmac`.
-    VlanSrcmac,
-}
-
-/// `lacp-rate` of a bond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LacpRate {
-    /// Every 30 s.
-    Slow,
-    /// Every second.
-    Fast,
+    /// The options that are written, by the names commands have for them, with their values as commands write them.
+    pub options: BTreeMap<&'static str, At<String>>,
+    /// What they come to.
+    pub settled: BondOptions,
 }
 
 /// `[[route]]`.

@@ -221,6 +221,7 @@ impl Daemon {
         self.server.stop();
         self.listeners.stop();
         self.router.lock().purge();
+        self.router.lock().restore_macs();
         let ledger = self.shared.ledger();
         let held = ledger.held() - workers.iter().map(|w| w.hands.tx.held() as i64).sum::<i64>();
         drop(workers);

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 /// A value whose members keep the order they were put in.
 pub(super) enum Json {
     Null,
@@ -12,6 +14,8 @@ pub(super) enum Json {
     Str(String),
     Arr(Vec<Json>),
     Obj(Vec<(&'static str, Json)>),
+    /// One that was made elsewhere.
+    Value(Value),
 }
 
 impl Json {
@@ -45,6 +49,7 @@ impl Json {
             Json::Str(s) => write_string(s, out),
             Json::Arr(items) => write_array(items, out, depth),
             Json::Obj(members) => write_object(members, out, depth),
+            Json::Value(value) => write_value(value, out, depth),
         }
     }
 }
@@ -66,14 +71,14 @@ fn write_array(items: &[Json], out: &mut String, depth: Option<usize>) {
     out.push(']');
 }
 
-fn write_object(members: &[(&'static str, Json)], out: &mut String, depth: Option<usize>) {
+fn write_object<K: AsRef<str>>(members: &[(K, Json)], out: &mut String, depth: Option<usize>) {
     out.push('{');
     for (i, (name, value)) in members.iter().enumerate() {
         if i > 0 {
             out.push(',');
         }
         new_line(out, depth.map(|d| d + 1));
-        write_string(name, out);
+        write_string(name.as_ref(), out);
         out.push_str(if depth.is_some() { ": " } else { ":" });
         value.write(out, depth.map(|d| d + 1));
     }
@@ -81,6 +86,20 @@ fn write_object(members: &[(&'static str, Json)], out: &mut String, depth: Optio
         new_line(out, depth);
     }
     out.push('}');
+}
+
+fn write_value(value: &Value, out: &mut String, depth: Option<usize>) {
+    let made = |value: &Value| Json::Value(value.clone());
+    match value {
+        Value::String(text) => write_string(text, out),
+        Value::Array(items) => write_array(&items.iter().map(made).collect::<Vec<_>>(), out, depth),
+        Value::Object(members) => {
+            let members: Vec<(&String, Json)> =
+                members.iter().map(|(name, value)| (name, made(value))).collect();
+            write_object(&members, out, depth);
+        }
+        plain => out.push_str(&plain.to_string()),
+    }
 }
 
 fn new_line(out: &mut String, depth: Option<usize>) {

@@ -9,6 +9,7 @@ use skiff_dataplane::net::MacAddr;
 use super::linkspec::VlanRow;
 use super::request::Metrics;
 use super::words::{NudState, Protocol, RouteType, Scope, Table};
+use crate::bond::options::{BondOptions, BondStatus, MemberStatus};
 
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +131,10 @@ pub struct LinkDetails {
     pub kind: Option<&'static str>,
     /// What a VLAN is.
     pub vlan: Option<VlanRow>,
+    /// What a bond is and does.
+    pub bond: Option<Box<(BondOptions, BondStatus)>>,
+    /// What a member of a bond does.
+    pub slave: Option<MemberStatus>,
     /// How IPv6 link-local addresses are made (`eui64`, `none`), if the device makes any. Link show only.
     pub addr_gen_mode: Option<String>,
     /// Transmit queues.

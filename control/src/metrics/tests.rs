@@ -265,6 +265,27 @@ fn promtool_finds_nothing_to_complain_about() {
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }
 
+#[test]
+fn bonds_say_what_each_member_does() {
+    let page = busy_page();
+    let of = |metric: &str| format!("skiff_bond_{metric}{{bond=\"bond0\",member=\"lan0\"}}");
+    for (metric, value) in [
+        ("active", 1),
+        ("member_up", 1),
+        ("link_failures_total", 2),
+        ("lacp_rx_pdus_total", 11),
+        ("lacp_tx_pdus_total", 12),
+        ("lacp_port_state", 63),
+        ("lacp_partner_key", 15),
+        ("aggregator_id", 1),
+    ] {
+        let line = format!("{} {value}\n", of(metric));
+        assert!(page.contains(&line), "{line}{page}");
+    }
+    assert!(page.contains("skiff_bond_failovers_total{bond=\"bond0\"} 3\n"));
+    assert!(page.contains("skiff_bond_no_tx_target_total 0\n"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 

@@ -8,7 +8,7 @@ use super::settings::Settings;
 use super::{PortHandle, Router, bits};
 use crate::config::{At, Config, Diagnostic, Interface, Neighbour, NextHop, Pos, Route, RouteAction};
 use crate::ip::{
-    AddrSpec, AddrVerb, LinkSet, Metrics, NextHopSpec, Protocol, Refusal, RouteSpec, RouteType, RouteVerb,
+    AddrSpec, AddrVerb, Metrics, NextHopSpec, Protocol, Refusal, RouteSpec, RouteType, RouteVerb,
 };
 use crate::rtnl::{Effects, LinkInit, LinkKind};
 
@@ -53,19 +53,28 @@ impl Router {
         if let Some(old) = &old {
             self.remove_obsolete(old, &config);
         }
+        self.remove_uppers(old.as_ref(), &config);
         let mut complain = |at: Pos, what: String, refusal: Refusal| {
             faults.push(config.diagnostic(at, format!("{what}: {refusal}")));
         };
-        for interface in &config.interfaces {
+        for interface in config.interfaces.iter().filter(|interface| interface.port().is_some()) {
             if let Err(refusal) = self.apply_link(interface) {
                 complain(interface.name.pos, format!("interface \"{}\"", interface.name.value), refusal);
             }
+        }
+        self.apply_uppers(old.as_ref(), &config, &mut faults);
+        let mut complain = |at: Pos, what: String, refusal: Refusal| {
+            faults.push(config.diagnostic(at, format!("{what}: {refusal}")));
+        };
+        let mut effects = Effects::default();
+        for interface in &config.interfaces {
             for address in &interface.addresses {
-                if let Err(refusal) = self.apply_address(interface, address) {
+                if let Err(refusal) = self.apply_address(interface, address, &mut effects) {
                     complain(address.pos, format!("address {}", address.value), refusal);
                 }
             }
         }
+        self.carry_out(effects);
         for route in &config.routes {
             if let Err(refusal) = self.apply_route(route) {
                 complain(route.to.pos, format!("route {}", route.to.value), refusal);
@@ -98,7 +107,7 @@ impl Router {
         let mut faults: Vec<Diagnostic> = config
             .interfaces
             .iter()
-            .filter(|interface| !known(interface))
+            .filter(|interface| interface.port().is_some() && !known(interface))
             .map(|i| {
                 config.diagnostic(
                     i.name.pos,
@@ -107,7 +116,7 @@ impl Router {
             })
             .collect();
         let Some(old) = &self.config else { return faults };
-        for interface in &old.interfaces {
+        for interface in old.interfaces.iter().filter(|interface| interface.port().is_some()) {
             let name = &interface.name.value;
             match config.interface(name) {
                 Some(new) if new.kind == interface.kind => {}
@@ -130,10 +139,9 @@ impl Router {
         settings.limit_icmp(&self.shared.icmp_limit.params);
         self.neigh.set_gc(settings.gc());
         let mut weighed_anew = Effects::default();
-        let names: Vec<(IfIndex, String, MacAddr)> =
-            self.rtnl.links().map(|link| (link.ifindex(), link.name().to_owned(), link.mac())).collect();
-        for (dev, name, mac) in names {
-            weighed_anew.extend(self.equip(&settings, dev, &name, mac));
+        let devices: Vec<IfIndex> = self.rtnl.links().map(|link| link.ifindex()).collect();
+        for dev in devices {
+            weighed_anew.extend(self.equip(&settings, dev));
         }
         self.publish();
         self.carry_out(weighed_anew);
@@ -163,22 +171,26 @@ impl Router {
         }
     }
 
+    /// What the file says of a port. A member of a bond has its address, MTU and state from there.
     fn apply_link(&mut self, interface: &Interface) -> Result<(), Refusal> {
-        let set = LinkSet {
-            dev: interface.name.value.clone(),
-            up: Some(interface.enabled.value),
-            mtu: interface.mtu.as_ref().map(|mtu| u32::from(mtu.value)),
-            address: interface.mac.as_ref().map(|mac| mac.value),
-            promisc: Some(interface.promiscuous.value),
-            ..LinkSet::default()
-        };
+        let member =
+            self.rtnl.link_by_name(&interface.name.value).is_some_and(|link| link.member().is_some());
+        let mut set = super::uppers::properties(interface);
+        if member {
+            (set.mtu, set.address, set.up) = (None, None, None);
+        }
         self.link_set(&set)
     }
 
-    fn apply_address(&mut self, interface: &Interface, address: &At<ipnet::Ipv4Net>) -> Result<(), Refusal> {
+    fn apply_address(
+        &mut self,
+        interface: &Interface,
+        address: &At<ipnet::Ipv4Net>,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
         match self.rtnl.addr_modify(AddrVerb::Add, &addr_spec(interface, address)) {
-            Ok(effects) => {
-                self.carry_out(effects);
+            Ok(added) => {
+                effects.extend(added);
                 Ok(())
             }
             Err(Refusal::AddressExists | Refusal::Exists) => Ok(()),

@@ -12,16 +12,17 @@ use crate::rtnl::{DriverOp, Effects};
 impl Router {
     /// `link add`.
     pub(super) fn link_add(&mut self, add: &LinkAdd) -> Result<(), Refusal> {
-        let (dev, effects) = self.rtnl.link_add(add, random_mac())?;
+        let (dev, mut effects) = self.rtnl.link_add(add, random_mac())?;
         if let Err(refusal) = self.drive(&effects) {
             let gone = self.rtnl.remove_link(dev);
             let _ = self.drive(&gone);
+            effects.extend(gone);
             self.carry_out(effects);
-            self.carry_out(gone);
             return Err(refusal);
         }
-        self.welcome(dev);
-        self.carry_out(effects);
+        let mut equipped = self.welcome(dev);
+        equipped.extend(effects);
+        self.carry_out(equipped);
         Ok(())
     }
 
@@ -138,20 +139,19 @@ impl Router {
     }
 
     /// The settings of a device that is new.
-    pub(super) fn welcome(&mut self, dev: IfIndex) {
-        let Some(link) = self.rtnl.link(dev) else { return };
-        let (name, mac) = (link.name().to_owned(), link.mac());
+    fn welcome(&mut self, dev: IfIndex) -> Effects {
         let settings = self.config.as_ref().map(|config| Settings::new(&config.sysctl)).unwrap_or_default();
-        let stale = self.counted(dev);
-        if stale != LinkStats::default() {
-            self.counted_before.insert(dev, stale);
-        }
-        let effects = self.equip(&settings, dev, &name, mac);
-        self.carry_out(effects);
+        self.equip(&settings, dev)
     }
 
-    /// Gives a device the settings its name has.
-    pub(super) fn equip(&mut self, settings: &Settings, dev: IfIndex, name: &str, mac: MacAddr) -> Effects {
+    /// Gives a device the settings its name has. Counters of one that is new start at 0.
+    pub(super) fn equip(&mut self, settings: &Settings, dev: IfIndex) -> Effects {
+        let Some(link) = self.rtnl.link(dev) else { return Effects::default() };
+        let (name, mac) = (link.name().to_owned(), link.mac());
+        let name = name.as_str();
+        if !self.conf.contains_key(&dev) {
+            self.counted_before.insert(dev, self.counted(dev));
+        }
         self.conf.insert(dev, settings.device(name));
         self.notify.insert(dev, settings.arp_notify(name));
         match settings.keeps_nocarrier(name) {
@@ -240,7 +240,7 @@ fn optional(op: &DriverOp) -> bool {
 }
 
 /// A locally administered address by chance, for a bond without members.
-fn random_mac() -> MacAddr {
+pub(super) fn random_mac() -> MacAddr {
     let [a, b, c, d, e, f, ..] = RandomState::new().hash_one(0).to_be_bytes();
     MacAddr([a & 0xfc | 2, b, c, d, e, f])
 }

@@ -32,6 +32,7 @@ impl Router {
         facts.neighbours = self.neighbour_facts();
         facts.multicast = self.multicast_facts();
         facts.chains = self.rules.facts();
+        facts.bonds = self.bond_facts();
         facts
     }
 

@@ -1,11 +1,13 @@
 //! Bonds: which links are members, and what becoming one asks of a link.
 
+use skiff_dataplane::device::bond::BondMode;
 use skiff_dataplane::net::{IfIndex, MacAddr};
 
 use super::Rtnl;
 use super::effects::Effects;
-use super::link::LinkKind;
-use crate::ip::{LinkSet, Refusal};
+use super::link::{Link, LinkKind};
+use crate::bond::options::{BondOptions, BondSlaveOptions, FailOverMac};
+use crate::ip::{KindSpec, LinkSet, Refusal, SlaveSpec};
 
 /// Most devices one on the other (`MAX_NEST_DEV`).
 pub(super) const MAX_NESTING: usize = 8;
@@ -15,6 +17,19 @@ pub(super) const MAX_NESTING: usize = 8;
 pub struct BondLink {
     /// Its members, in the order they joined.
     pub members: Vec<IfIndex>,
+    /// What is set of it.
+    pub options: BondOptions,
+}
+
+impl BondLink {
+    /// Whether members have the bond's hardware address: not where each keeps its own.
+    pub(super) fn lends_mac(&self) -> bool {
+        match self.options.mode {
+            BondMode::BalanceTlb | BondMode::BalanceAlb => false,
+            BondMode::ActiveBackup => self.options.fail_over_mac == FailOverMac::None,
+            _ => true,
+        }
+    }
 }
 
 /// What a member is to its bond.
@@ -26,10 +41,15 @@ pub struct Member {
     pub perm_mac: MacAddr,
     /// The MTU it had and gets back.
     pub mtu: u32,
-    /// Transmit queue of the bond that is its own; 0 is none.
-    pub queue_id: u16,
-    /// Its rank among members; the higher wins.
-    pub prio: i32,
+    /// What is set of it.
+    pub options: BondSlaveOptions,
+}
+
+impl Member {
+    pub(super) fn change(&mut self, spec: &SlaveSpec) {
+        self.options.queue_id = spec.queue_id.unwrap_or(self.options.queue_id);
+        self.options.prio = spec.prio.unwrap_or(self.options.prio);
+    }
 }
 
 impl Rtnl {
@@ -45,7 +65,9 @@ impl Rtnl {
             return Ok(());
         }
         let refused = |why: &str| Err(Refusal::Invalid(why.to_owned()));
-        let Some(bond) = upper.bond() else { return refused("Operation not supported") };
+        if upper.bond().is_none() {
+            return refused("Operation not supported");
+        }
         match link.kind() {
             LinkKind::Bond(_) if dev == bond_dev => return refused("Cannot enslave bond to itself."),
             LinkKind::Bond(_) => return refused("Device type (master device) cannot be enslaved."),
@@ -62,8 +84,69 @@ impl Rtnl {
         if self.links.depth(dev) + self.links.height(bond_dev) > MAX_NESTING {
             return refused("Too many links");
         }
-        let _ = bond;
         link.check_mtu(upper.init.mtu)
+    }
+
+    /// What the options of a bond come to if they change as `set` says.
+    pub(super) fn changed_options(&self, link: &Link, set: &LinkSet) -> Result<Option<BondOptions>, Refusal> {
+        let (Some(KindSpec::Bond(options)), Some(bond)) = (&set.kind, link.bond()) else { return Ok(None) };
+        for (name, value) in options.iter().filter(|(_, value)| !value.is_empty()) {
+            if !matches!(*name, "active_slave" | "primary") {
+                continue;
+            }
+            let dev = self.links.find(value)?;
+            if *name == "active_slave" && !bond.members.contains(&dev) {
+                return Err(Refusal::Invalid("Invalid argument".to_owned()));
+            }
+        }
+        let mut changed = bond.options.clone();
+        let words = options.iter().map(|(name, value)| (*name, value.as_str()));
+        changed.set_all(words, link.is_up(), !bond.members.is_empty()).map_err(Refusal::Invalid)?;
+        Ok(Some(changed))
+    }
+
+    /// Sets all options of a bond at once. Where `idle` says so it is down and without members, which some need.
+    ///
+    /// # Errors
+    /// It is not there, or one that changes cannot while the bond is in use.
+    pub fn set_bond_options(
+        &mut self,
+        name: &str,
+        wanted: &BondOptions,
+        idle: bool,
+    ) -> Result<Effects, Refusal> {
+        let dev = self.links.find(name)?;
+        let Some(link) = self.links.get_mut(dev) else { return Ok(Effects::default()) };
+        let up = link.up;
+        let Some(bond) = link.bond_mut() else { return Err(super::newlink::unsupported()) };
+        let in_use = up || !bond.members.is_empty();
+        if in_use && (idle || !is_live_change(&bond.options, wanted)) {
+            return Err(Refusal::Invalid("Device or resource busy".to_owned()));
+        }
+        bond.options = wanted.clone();
+        Ok(Effects { devices: [dev].into(), ..Effects::default() })
+    }
+
+    /// Takes over the options [`changed_options`](Self::changed_options) let through.
+    pub(super) fn change_options(
+        &mut self,
+        dev: IfIndex,
+        changed: BondOptions,
+        set: &LinkSet,
+        effects: &mut Effects,
+    ) {
+        let Some(KindSpec::Bond(options)) = &set.kind else { return };
+        for (name, value) in options {
+            match *name {
+                "active_slave" => effects.active_members.push((dev, self.links.find(value).ok())),
+                "clear_active_slave" => effects.active_members.push((dev, None)),
+                _ => {}
+            }
+        }
+        if let Some(bond) = self.links.get_mut(dev).and_then(|link| link.bond_mut()) {
+            bond.options = changed;
+        }
+        effects.devices.insert(dev);
     }
 
     /// Makes `dev` a member of `master`, or of nothing.
@@ -84,21 +167,24 @@ impl Rtnl {
     fn enslave(&mut self, dev: IfIndex, master: IfIndex, effects: &mut Effects) {
         let (Some(link), Some(upper)) = (self.links.get(dev), self.links.get(master)) else { return };
         let Some(bond) = upper.bond() else { return };
-        let lends = bond.members.is_empty() && upper.borrowed_mac;
+        let (adopts, lends) = (bond.members.is_empty() && upper.borrowed_mac, bond.lends_mac());
         let (perm_mac, mtu) = (link.init.mac, link.init.mtu);
         let bond_mtu = upper.init.mtu;
-        if lends {
+        if adopts {
             self.set_mac(master, perm_mac, effects);
         }
         let bond_mac = self.links.get(master).map_or(perm_mac, |upper| upper.init.mac);
         if let Some(link) = self.links.get_mut(dev) {
-            link.member = Some(Box::new(Member { master, perm_mac, mtu, queue_id: 0, prio: 0 }));
+            link.member =
+                Some(Box::new(Member { master, perm_mac, mtu, options: BondSlaveOptions::default() }));
         }
         if let Some(bond) = self.links.get_mut(master).and_then(|upper| upper.bond_mut()) {
             bond.members.push(dev);
         }
         self.set_mtu(dev, bond_mtu, effects);
-        self.set_mac(dev, bond_mac, effects);
+        if lends {
+            self.set_mac(dev, bond_mac, effects);
+        }
         self.set_up(dev, true, effects);
         effects.devices.extend([dev, master]);
     }
@@ -121,6 +207,15 @@ impl Rtnl {
             effects.extend(self.set_carrier(member.master, false));
         }
     }
+}
+
+/// Whether options may become others while a bond is up and has members.
+fn is_live_change(now: &BondOptions, wanted: &BondOptions) -> bool {
+    let fixed = |options: &BondOptions| {
+        let lacp = (options.lacp_active, options.lacp_rate, options.coupled_control, options.ad_select);
+        (options.mode, options.fail_over_mac, lacp, options.ad_user_port_key, options.tlb_dynamic_lb)
+    };
+    fixed(now) == fixed(wanted)
 }
 
 /// A locally administered address that differs from `mac`, always the same: the model has no chance.

@@ -22,6 +22,8 @@ pub struct Effects {
     /// Devices whose neighbours are to be forgotten, those set by hand too: they went down, lost their last address or
     /// changed their hardware address.
     pub flush_neighbours: Vec<IfIndex>,
+    /// Bonds that are told which member to use, or to choose anew.
+    pub active_members: Vec<(IfIndex, Option<IfIndex>)>,
     /// Devices that lost their carrier: where `arp_evict_nocarrier` is on, neighbours not set by hand are forgotten.
     pub carrier_lost: Vec<IfIndex>,
 }
@@ -34,6 +36,7 @@ impl Effects {
         self.driver.extend(later.driver);
         self.announce.extend(later.announce);
         self.flush_neighbours.extend(later.flush_neighbours);
+        self.active_members.extend(later.active_members);
         self.carrier_lost.extend(later.carrier_lost);
     }
 

@@ -40,7 +40,8 @@ impl Rtnl {
             announce(link, effects);
         }
         effects.devices.insert(dev);
-        for member in self.members(dev) {
+        let lends = self.links.get(dev).and_then(Link::bond).is_some_and(|bond| bond.lends_mac());
+        for member in self.members(dev).into_iter().filter(|_| lends) {
             self.set_mac(member, mac, effects);
         }
         for vlan in self.links.vlans_on(dev) {
@@ -50,12 +51,27 @@ impl Rtnl {
         }
     }
 
+    /// Gives a device a hardware address that its bond has chosen: only it.
+    pub fn assign_mac(&mut self, dev: IfIndex, mac: MacAddr) -> Effects {
+        let mut effects = Effects::default();
+        self.set_mac(dev, mac, &mut effects);
+        effects
+    }
+
     /// A VLAN that comes up takes the address of the device below, if nobody set its own.
     pub(super) fn borrow_mac(&mut self, dev: IfIndex, effects: &mut Effects) {
         let Some(link) = self.links.get(dev).filter(|link| link.borrowed_mac) else { return };
         let below = link.vlan().and_then(|vlan| self.links.get(vlan.real_dev)).map(|below| below.init.mac);
         if let Some(mac) = below {
             self.set_mac(dev, mac, effects);
+        }
+    }
+
+    /// A VLAN that is down comes up when the device below does.
+    pub fn come_up_later(&mut self, name: &str) {
+        let dev = self.links.find(name).ok();
+        if let Some(link) = dev.and_then(|dev| self.links.get_mut(dev)).filter(|link| !link.up) {
+            link.resume = true;
         }
     }
 
@@ -128,43 +144,28 @@ impl Rtnl {
         self.carry_carrier_up(dev, effects);
     }
 
-    /// Counts anew, from the given devices down, why devices take every frame, and tells drivers where that began or
-    /// ended. No driver filters by several addresses, so an upper device with an address of its own is a reason too.
-    pub(super) fn settle_promiscuity(
-        &mut self,
-        devs: impl IntoIterator<Item = IfIndex>,
-        effects: &mut Effects,
-    ) {
+    /// Counts anew, from the given devices down, who asked devices to take every frame. Drivers hear of it where ports
+    /// are told what stands on them.
+    pub(super) fn settle_promiscuity(&mut self, devs: impl IntoIterator<Item = IfIndex>) {
         let mut todo: Vec<IfIndex> = devs.into_iter().collect();
         while let Some(dev) = todo.pop() {
-            let Some(link) = self.links.get(dev) else { continue };
-            let below = match link.kind() {
-                LinkKind::Vlan(vlan) => vec![vlan.real_dev],
-                LinkKind::Bond(bond) => bond.members.clone(),
-                LinkKind::Loopback | LinkKind::Port => Vec::new(),
-            };
-            let count = self.promiscuity(link);
-            todo.extend(below);
+            let Some(count) = self.links.get(dev).map(|link| self.promiscuity(link)) else { continue };
             let Some(link) = self.links.get_mut(dev) else { continue };
-            let (before, now) = (link.promiscuity > 0, count > 0);
             link.promiscuity = count;
-            if before != now && link.is_driven() {
-                effects.driver.push(DriverOp::SetPromisc(dev, now));
-                effects.devices.insert(dev);
+            match link.kind() {
+                LinkKind::Vlan(vlan) => todo.push(vlan.real_dev),
+                LinkKind::Bond(bond) => todo.extend(&bond.members),
+                LinkKind::Loopback | LinkKind::Port => {}
             }
         }
     }
 
-    /// How many reasons there are for a device to take every frame, as its upper devices now are.
+    /// How many asked a device to take every frame: its user, VLANs that are up, its bond.
     pub(super) fn promiscuity(&self, link: &Link) -> u32 {
         let vlans = self.links.vlans_on(link.ifindex()).into_iter().filter_map(|vlan| self.links.get(vlan));
-        let (mut taken, mut foreign) = (0, false);
-        for vlan in vlans.filter(|vlan| vlan.up) {
-            taken += u32::from(vlan.promiscuity > 0);
-            foreign |= vlan.init.mac != link.init.mac;
-        }
+        let taken = vlans.filter(|vlan| vlan.up && vlan.promiscuity > 0).count() as u32;
         let master = link.member().and_then(|member| self.links.get(member.master));
         let bonded = master.is_some_and(|bond| bond.promiscuity > 0);
-        u32::from(link.promisc) + taken + u32::from(foreign) + u32::from(bonded)
+        u32::from(link.promisc) + taken + u32::from(bonded)
     }
 }

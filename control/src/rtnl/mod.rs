@@ -41,6 +41,7 @@ pub use link::{Link, LinkInit, LinkKind};
 pub use rows::RouteCount;
 pub use vlan::VlanLink;
 
+use crate::bond::options::BondOptions;
 use crate::ip::{
     AddrFilter, AddrSpec, AddrVerb, KindSpec, LinkSet, Refusal, RouteFilter, RouteSpec, RouteVerb, VlanFlags,
 };
@@ -102,7 +103,7 @@ impl Rtnl {
         self.links.remove(dev);
         effects.devices.insert(dev);
         effects.flush_neighbours.push(dev);
-        self.settle_promiscuity(below.into_iter().chain(members), &mut effects);
+        self.settle_promiscuity(below.into_iter().chain(members));
         effects
     }
 
@@ -135,9 +136,12 @@ impl Rtnl {
     /// A device that is not there, or a value it does not take.
     pub fn link_set(&mut self, set: &LinkSet) -> Result<Effects, Refusal> {
         let dev = self.links.find(&set.dev)?;
-        self.check_set(dev, set)?;
+        let options = self.check_set(dev, set)?;
         let mut effects = Effects::default();
         self.change_kind(dev, set, &mut effects);
+        if let Some(options) = options {
+            self.change_options(dev, options, set, &mut effects);
+        }
         self.change_link(dev, set, &mut effects);
         if let Some(master) = &set.master {
             let master = master.as_deref().and_then(|name| self.links.find(name).ok());
@@ -150,12 +154,13 @@ impl Rtnl {
             self.set_up(dev, up, &mut effects);
         }
         let touched: Vec<IfIndex> = effects.devices.iter().rev().copied().collect();
-        self.settle_promiscuity(touched, &mut effects);
+        self.settle_promiscuity(touched);
         Ok(effects)
     }
 
-    fn check_set(&self, dev: IfIndex, set: &LinkSet) -> Result<(), Refusal> {
-        let Some(link) = self.links.get(dev) else { return Ok(()) };
+    /// Refuses what cannot be; gives what the options of a bond come to.
+    fn check_set(&self, dev: IfIndex, set: &LinkSet) -> Result<Option<BondOptions>, Refusal> {
+        let Some(link) = self.links.get(dev) else { return Ok(None) };
         match (&set.kind, link.kind()) {
             (None, _) | (Some(KindSpec::Vlan(_)), LinkKind::Vlan(_)) => {}
             (Some(KindSpec::Bond(_)), LinkKind::Bond(_)) => {}
@@ -173,7 +178,8 @@ impl Rtnl {
             _ => {}
         }
         self.check_master(dev, set)?;
-        self.check_up(link, set)
+        self.check_up(link, set)?;
+        self.changed_options(link, set)
     }
 
     /// What the device takes, and what those it stands on or has for members take.
@@ -215,8 +221,7 @@ impl Rtnl {
             }
             Some(KindSpec::BondSlave(spec)) => {
                 let Some(member) = &mut link.member else { return };
-                member.queue_id = spec.queue_id.unwrap_or(member.queue_id);
-                member.prio = spec.prio.unwrap_or(member.prio);
+                member.change(spec);
             }
             Some(KindSpec::Bond(_)) | None => return,
         }
@@ -233,6 +238,10 @@ impl Rtnl {
         if let Some(promisc) = set.promisc.filter(|promisc| *promisc != link.promisc) {
             link.promisc = promisc;
             effects.devices.insert(dev);
+            // Where others still want every frame, it goes on.
+            if link.is_driven() && (promisc || link.promiscuity <= 1) {
+                effects.driver.push(DriverOp::SetPromisc(dev, promisc));
+            }
         }
         if let Some(mtu) = set.mtu {
             self.set_mtu(dev, mtu, effects);

@@ -86,7 +86,8 @@ impl Rtnl {
         if let Some(link) = self.links.get_mut(dev) {
             link.borrowed_mac = add.set.address.is_none();
         }
-        let set = LinkSet { dev: name, name: None, mtu: None, address: None, kind: None, ..add.set.clone() };
+        let kind = add.set.kind.clone().filter(|kind| matches!(kind, KindSpec::Bond(_)));
+        let set = LinkSet { dev: name, name: None, mtu: None, address: None, kind, ..add.set.clone() };
         match self.link_set(&set) {
             Ok(mut effects) => {
                 effects.devices.insert(dev);

@@ -9,6 +9,7 @@ use super::Rtnl;
 use super::info::{InfoId, Slot, passed_over};
 use super::link::{Link, Links};
 use super::select::Selector;
+use crate::bond::options::{BondStatus, MemberStatus};
 use crate::ip::{
     AddrFilter, AddrRow, LinkAddrs, LinkDetails, LinkFilter, LinkFlags, LinkRow, LinkStats, LowerLink,
     NextHopRow, OperState, Protocol, Refusal, RouteFilter, RouteFlags, RouteRow, Table,
@@ -159,6 +160,12 @@ fn link_row(link: &Link, links: &Links) -> LinkRow {
             rx_queues: link.init.rx_queues,
             kind: link.kind_name(),
             vlan: link.vlan().map(|vlan| vlan.row()),
+            bond: link.bond().map(|bond| Box::new((bond.options.clone(), BondStatus::default()))),
+            slave: link.member().map(|member| MemberStatus {
+                perm_hwaddr: member.perm_mac,
+                options: member.options,
+                ..MemberStatus::default()
+            }),
             ..LinkDetails::default()
         },
         stats: LinkStats::default(),

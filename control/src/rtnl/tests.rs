@@ -1,6 +1,7 @@
 //! What changes ask of the data plane. That the tables themselves are the kernel's is for `tests/rtnl_kernel.rs`.
 
 mod links;
+mod show;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

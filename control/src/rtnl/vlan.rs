@@ -62,13 +62,7 @@ impl VlanLink {
         }
     }
 
-    /// Both maps as if none had been given.
-    pub(super) fn clear_maps(&mut self) {
-        self.ingress = [0; 8];
-        self.egress.clear();
-    }
-
-    /// Takes what it is told only by its own state, not by that of the device below.
+    /// It may be up where the device below is down.
     pub(super) fn is_loose(&self) -> bool {
         self.flags.contains(VlanFlags::LOOSE_BINDING)
     }

@@ -295,7 +295,7 @@ impl Lacp {
     pub fn member_info(&self, dev: IfIndex) -> Option<MemberAdInfo> {
         let port = self.port(dev)?;
         Some(MemberAdInfo {
-            aggregator_id: port.aggregator.unwrap_or(port.own_aggregator),
+            aggregator_id: port.aggregator.or_else(|| self.free_aggregator(port.own_aggregator)).unwrap_or(0),
             actor_state: port.actor.state,
             partner_state: port.partner.state,
         })

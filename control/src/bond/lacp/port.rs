@@ -226,8 +226,10 @@ impl Port {
             self.actor_churn.restart(now);
             self.partner_churn.restart(now);
             self.rx = RxState::PortDisabled;
-            self.partner.put(state::SYNC, false);
             self.periodic = None;
+            // Whoever is there when it comes back may be another one.
+            self.unselect();
+            self.partner = default_partner();
         }
     }
 

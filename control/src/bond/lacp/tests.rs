@@ -190,6 +190,8 @@ fn a_cut_cable_leaves_and_comes_back() {
     pair.tick();
     assert_eq!([pair.distributing(0), pair.distributing(1)], [2, 2]);
     assert!(!pair.ends[0].distributes(IfIndex(2)));
+    assert_eq!(pair.ends[0].info().unwrap().num_ports, 2);
+    assert_ne!(pair.ends[0].member_info(IfIndex(2)).unwrap().aggregator_id, 1);
     pair.plug(2, 10_000);
     let took = pair.until(4.0, |p| p.distributing(0) == 3 && p.distributing(1) == 3);
     assert!(took >= 2.0, "{took}");

@@ -13,8 +13,14 @@ pub fn help_text(topic: Topic) -> &'static str {
         }
         Topic::Link => {
             "Usage: skiff ip link [ show ] [ [ dev ] DEVICE ] [ up ] [ type TYPE ]\n\
+             \x20                [ master DEVICE ]\n\
+             \x20      skiff ip link add [ link DEVICE ] [ name ] NAME [ up ] [ mtu MTU ] [ address LLADDR ]\n\
+             \x20                type TYPE [ ARGS ]\n\
              \x20      skiff ip link set [ dev ] DEVICE [ up | down ] [ mtu MTU ] [ address LLADDR ]\n\
-             \x20                [ promisc { on | off } ] [ name NEWNAME ]\n"
+             \x20                [ promisc { on | off } ] [ name NEWNAME ] [ master DEVICE | nomaster ]\n\
+             \x20                [ type TYPE ARGS ]\n\
+             \x20      skiff ip link del [ dev ] DEVICE\n\
+             TYPE := { vlan | bond | bond_slave }\n"
         }
         Topic::Address => {
             "Usage: skiff ip address [ show ] [ [ dev ] DEVICE ] [ up ] [ type TYPE ] [ to PREFIX ] [ scope SCOPE ]\n\

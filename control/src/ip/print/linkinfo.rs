@@ -4,29 +4,57 @@ use std::fmt::Write as _;
 
 use skiff_dataplane::device::vlan::VlanProto;
 
+use crate::bond::options::OptionRow;
 use crate::ip::json::Json;
 use crate::ip::linkspec::{VlanFlags, VlanRow};
 use crate::ip::rows::LinkRow;
 
-/// Whether `type KIND` selects the link.
+/// The kind of every member.
+const SLAVE: &str = "bond_slave";
+
+/// Whether `type KIND` selects the link; it may name what a member is, too.
 pub(super) fn is_of_kind(row: &LinkRow, kind: &str) -> bool {
-    row.details.kind == Some(kind)
+    if kind == SLAVE { row.details.slave.is_some() } else { row.details.kind == Some(kind) }
 }
 
 /// The lines of the kind, each from the end of the line before it on.
 pub(super) fn text(row: &LinkRow, line_break: char, out: &mut String) {
-    let Some(kind) = row.details.kind else { return };
-    let _ = write!(out, "{line_break}    {kind} ");
+    if let Some(kind) = row.details.kind {
+        let _ = write!(out, "{line_break}    {kind} ");
+    }
     if let Some(vlan) = &row.details.vlan {
         vlan_text(vlan, line_break, out);
     }
+    if let Some(bond) = &row.details.bond {
+        options_text(&bond.0.rows(&bond.1), out);
+    }
+    if let Some(slave) = &row.details.slave {
+        let _ = write!(out, "{line_break}    {SLAVE} ");
+        options_text(&slave.rows(), out);
+    }
+}
+
+fn options_text(rows: &[OptionRow], out: &mut String) {
+    for row in rows.iter().filter(|row| !row.text.is_empty()) {
+        out.push_str(&row.text);
+        out.push(' ');
+    }
+}
+
+fn options_json(rows: Vec<OptionRow>) -> Json {
+    Json::Obj(rows.into_iter().map(|row| (row.key, Json::Value(row.json))).collect())
 }
 
 /// The member `linkinfo` of a link's JSON object.
 pub(super) fn json(row: &LinkRow) -> Option<(&'static str, Json)> {
-    let mut info = vec![("info_kind", Json::str(row.details.kind?))];
-    info.extend(row.details.vlan.as_ref().map(|vlan| ("info_data", vlan_json(vlan))));
-    Some(("linkinfo", Json::Obj(info)))
+    let details = &row.details;
+    let mut info = Vec::from_iter(details.kind.map(|kind| ("info_kind", Json::str(kind))));
+    info.extend(details.vlan.as_ref().map(|vlan| ("info_data", vlan_json(vlan))));
+    info.extend(details.bond.as_ref().map(|bond| ("info_data", options_json(bond.0.rows(&bond.1)))));
+    if let Some(slave) = &details.slave {
+        info.extend([("info_slave_kind", Json::str(SLAVE)), ("info_slave_data", options_json(slave.rows()))]);
+    }
+    (!info.is_empty()).then_some(("linkinfo", Json::Obj(info)))
 }
 
 fn vlan_text(vlan: &VlanRow, line_break: char, out: &mut String) {
@@ -35,7 +63,9 @@ fn vlan_text(vlan: &VlanRow, line_break: char, out: &mut String) {
     for (name, map) in [("ingress-qos-map", &vlan.ingress), ("egress-qos-map", &vlan.egress)] {
         if !map.is_empty() {
             let _ = write!(out, "{line_break}      {name} {{ ");
-            map.iter().for_each(|(from, to)| drop(write!(out, "{from}:{to} ")));
+            for (from, to) in map {
+                let _ = write!(out, "{from}:{to} ");
+            }
             out.push_str("} ");
         }
     }

@@ -191,7 +191,9 @@ impl McState {
     pub fn forget(&mut self, dev: IfIndex) {
         for routes in [&mut self.fixed, &mut self.learnt] {
             routes.retain(|_, route| route.iif != dev);
-            routes.values_mut().for_each(|route| drop(route.oifs.remove(&dev)));
+            for route in routes.values_mut() {
+                route.oifs.remove(&dev);
+            }
         }
         self.joined.retain(|(on, _)| *on != dev);
         self.hosts.remove(&dev);
