@@ -68,33 +68,6 @@ impl Rtnl {
         }
     }
 
-    /// A VLAN that comes up takes the address of the device below, if nobody set its own.
-    pub(super) fn borrow_mac(&mut self, dev: IfIndex, effects: &mut Effects) {
-        let Some(link) = self.links.get(dev).filter(|link| link.borrowed_mac) else { return };
-        let below = link.vlan().and_then(|vlan| self.links.get(vlan.real_dev)).map(|below| below.init.mac);
-        if let Some(mac) = below {
-            self.set_mac(dev, mac, effects);
-        }
-    }
-
-    /// A VLAN that is down comes up when the device below does.
-    pub fn come_up_later(&mut self, name: &str) {
-        let dev = self.links.find(name).ok();
-        if let Some(link) = dev.and_then(|dev| self.links.get_mut(dev)).filter(|link| !link.up) {
-            link.resume = true;
-        }
-    }
-
-    /// The ports a device stands on: itself, if it is one.
-    pub fn ports_under(&self, dev: IfIndex) -> Vec<IfIndex> {
-        match self.links.get(dev).map(Link::kind) {
-            Some(LinkKind::Vlan(vlan)) => self.ports_under(vlan.real_dev),
-            Some(LinkKind::Bond(bond)) => bond.members.clone(),
-            Some(LinkKind::Port) => vec![dev],
-            Some(LinkKind::Loopback) | None => Vec::new(),
-        }
-    }
-
     fn members(&self, dev: IfIndex) -> Vec<IfIndex> {
         self.links.get(dev).and_then(Link::bond).map_or_else(Vec::new, |bond| bond.members.clone())
     }
