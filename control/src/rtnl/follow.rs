@@ -68,6 +68,16 @@ impl Rtnl {
         }
     }
 
+    /// The ports a device stands on: itself, if it is one.
+    pub fn ports_under(&self, dev: IfIndex) -> Vec<IfIndex> {
+        match self.links.get(dev).map(Link::kind) {
+            Some(LinkKind::Vlan(vlan)) => self.ports_under(vlan.real_dev),
+            Some(LinkKind::Bond(bond)) => bond.members.clone(),
+            Some(LinkKind::Port) => vec![dev],
+            Some(LinkKind::Loopback) | None => Vec::new(),
+        }
+    }
+
     fn members(&self, dev: IfIndex) -> Vec<IfIndex> {
         self.links.get(dev).and_then(Link::bond).map_or_else(Vec::new, |bond| bond.members.clone())
     }
