@@ -12,7 +12,7 @@ build=(gcc libc6-dev make pkg-config libclang-dev libdpdk-dev)
 # What `skiff demo` builds its two hosts with.
 demo=(iproute2 iputils-ping iperf3 ethtool)
 # Peers and referees of the black-box tests. dpdk-dev has testpmd, prometheus has promtool.
-test=(dpdk-dev nftables traceroute tcpdump python3-scapy curl prometheus util-linux procps)
+test=(dpdk-dev iptables ipset nftables traceroute tcpdump python3-scapy curl prometheus util-linux procps)
 bench=(dpdk-dev python3-minimal util-linux)
 
 list_only=

@@ -32,6 +32,8 @@ pub trait Backend: Send + Sync + 'static {
     fn ip(&self, args: &[String]) -> Reply;
     /// Runs a program of netfilter's: `iptables` and its kin.
     fn netfilter(&self, program: Program, call: &Call) -> Reply;
+    /// Shows a bond, or all of them, as text or as JSON.
+    fn bond(&self, name: Option<&str>, json: bool) -> Reply;
     /// Shows state, as text or as JSON.
     fn show(&self, what: Show, json: bool) -> Reply;
     /// All metrics in the Prometheus text format.

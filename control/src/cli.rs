@@ -91,6 +91,9 @@ pub enum Command {
     /// VLANs: their identifiers and the devices they lie on
     #[command(subcommand)]
     Vlan(Vlan),
+    /// Bonds: their members and what they do
+    #[command(subcommand)]
+    Bond(Bond),
     /// Show all metrics in the Prometheus text format
     Metrics,
     /// Measure this machine
@@ -126,6 +129,19 @@ pub enum Config {
 pub enum Vlan {
     /// Show VLAN devices, in the lines of /proc/net/vlan/config
     Show(ShowArgs),
+}
+
+/// `skiff bond`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Bond {
+    /// Show a bond, or all of them, in the lines of /proc/net/bonding
+    Show {
+        /// Its name
+        name: Option<String>,
+        /// JSON
+        #[arg(short, long)]
+        json: bool,
+    },
 }
 
 /// What every show takes.
@@ -171,6 +187,12 @@ pub struct BenchRules {
     /// Rounds of forwarding with and without, 40 ms each.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
+    /// Instead replace rule sets 100 times a second while an lcore forwards; fails if a packet is lost
+    #[arg(long)]
+    pub swap: bool,
+    /// Seconds of swapping, for each size of rule sets
+    #[arg(long, default_value_t = 3.0, value_name = "N", requires = "swap")]
+    pub seconds: f64,
     /// CPU to run on.
     #[arg(long)]
     pub cpu: Option<u16>,
@@ -308,6 +330,7 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Hooks(show) => client.show(Show::Hooks, show.json),
         Command::Nfqueue(show) => client.show(Show::Nfqueue, show.json),
         Command::Vlan(Vlan::Show(show)) => client.show(Show::Vlans, show.json),
+        Command::Bond(Bond::Show { name, json }) => client.bond(name.as_deref(), *json),
         Command::Metrics => client.metrics().map(Reply::ok),
         Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) => return None,
     };

@@ -87,6 +87,17 @@ impl Client {
         self.reply(Method::POST, &format!("/v1/{}", program.name()), body)
     }
 
+    /// Asks for a bond, or all of them.
+    ///
+    /// # Errors
+    /// [`ClientError`] if no answer came.
+    pub fn bond(&self, name: Option<&str>, json: bool) -> Result<Reply, ClientError> {
+        let byte = |byte: &u8| format!("%{byte:02x}");
+        let encoded = |name: &str| name.as_bytes().iter().map(byte).collect::<String>();
+        let name = name.map(|name| format!("&name={}", encoded(name))).unwrap_or_default();
+        self.reply(Method::GET, &format!("/v1/bond?json={}{name}", u8::from(json)), Vec::new())
+    }
+
     /// Asks for state.
     ///
     /// # Errors

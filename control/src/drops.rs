@@ -40,6 +40,7 @@ fn reasons(node: Node) -> &'static [DropReason] {
         Node::Poll => &[],
         Node::NetifReceive => &[DevReady, UnhandledProto],
         Node::VlanDoReceive => &[UnhandledProto, Nomem],
+        Node::BondHandleFrame => &[UnhandledProto, OtherHost, PuntFull],
         Node::ArpRcv => &[OtherHost, ArpIgnored, Nomem],
         Node::IpRcv => &[OtherHost, IpInhdr, IpCsum, PktTooSmall],
         Node::IpRcvFinish => &[
@@ -84,6 +85,7 @@ fn reasons(node: Node) -> &'static [DropReason] {
         Node::NeighResolve => &[PuntFull, NeighQueuefull, NeighFailed, NeighCreatefail, QueuePurge, Shutdown],
         Node::VlanXmit => &[Nomem],
         Node::DevQueueXmit => &[DevReady],
+        Node::BondStartXmit => &[NoTxTarget, Nomem],
         Node::HardStartXmit => &[TxFull, HandoffFull],
     }
 }

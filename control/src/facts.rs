@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use skiff_dataplane::neigh::cache::{Counters, NeighInfo};
 use skiff_dataplane::neigh::nud::Nud;
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::netfilter::ip_tables::rule::RuleCounters;
 use skiff_pmd::{Link, PortId, PortStats};
 
 /// The picture. Everything in it is a copy; whoever holds it holds no lock.
@@ -23,6 +24,8 @@ pub struct Facts {
     pub features: Vec<(&'static str, bool)>,
     /// The worker lcores, by number.
     pub lcores: Vec<LcoreFacts>,
+    /// Bonds.
+    pub bonds: Vec<BondFacts>,
     /// DPDK ports.
     pub ports: Vec<PortFacts>,
     /// Packet pools.
@@ -33,6 +36,8 @@ pub struct Facts {
     pub neighbours: NeighbourFacts,
     /// Multicast forwarding and IGMP.
     pub multicast: MulticastFacts,
+    /// The chains of the rule tables, in order.
+    pub chains: Vec<ChainFacts>,
     /// The memory EAL holds.
     pub memory: MemoryFacts,
 }
@@ -251,6 +256,19 @@ pub struct VifFacts {
     pub bytes_out: u64,
 }
 
+/// A chain of a rule table.
+#[derive(Clone, Debug, Default)]
+pub struct ChainFacts {
+    /// Its table.
+    pub table: &'static str,
+    /// Its name.
+    pub name: String,
+    /// A built-in chain's policy and what it counted.
+    pub policy: Option<(&'static str, RuleCounters)>,
+    /// Its rules in order: the comment, empty if it has none, and what was counted.
+    pub rules: Vec<(String, RuleCounters)>,
+}
+
 /// The neighbours of an interface.
 #[derive(Clone, Debug, Default)]
 pub struct InterfaceNeighbours {
@@ -269,6 +287,34 @@ pub struct MemoryFacts {
     pub eal_bytes: u64,
     /// It is on hugepages.
     pub hugepages: bool,
+}
+
+/// A bond.
+#[derive(Clone, Debug, Default)]
+pub struct BondFacts {
+    /// Its name.
+    pub name: String,
+    /// How often another member became the active one.
+    pub failovers: u64,
+    /// Its members.
+    pub members: Vec<BondMemberFacts>,
+}
+
+/// A member of a bond.
+#[derive(Clone, Debug, Default)]
+pub struct BondMemberFacts {
+    /// Its name.
+    pub name: String,
+    /// It is in use.
+    pub active: bool,
+    /// It is usable.
+    pub up: bool,
+    /// How often its link failed.
+    pub link_failures: u64,
+    /// LACPDUs received and sent, our state and the partner's key, in mode 802.3ad.
+    pub lacp: Option<(u64, u64, u8, u16)>,
+    /// The aggregator it is in.
+    pub aggregator: Option<u16>,
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         | Command::Hooks(_)
         | Command::Nfqueue(_)
         | Command::Vlan(_)
+        | Command::Bond(_)
         | Command::Metrics => Exit::Unreachable.into(),
     }
 }

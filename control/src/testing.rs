@@ -16,6 +16,7 @@ use skiff_dataplane::neigh::nud::Nud;
 use skiff_dataplane::neigh::table::NeighTable;
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::hooks::{Fate, Hook};
+use skiff_dataplane::netfilter::ip_tables::rule::RuleCounters;
 use skiff_dataplane::netfilter::queue::NfQueue;
 use skiff_pmd::{Link, PortId, PortStats};
 
@@ -156,7 +157,22 @@ pub fn facts() -> Facts {
             igmp_out: 8,
             igmp_malformed: 1,
         },
+        chains: vec![
+            chain("FORWARD", Some("DROP"), &[("", 3), ("web \"shop\"", 5)]),
+            chain("lan", None, &[("", 2)]),
+        ],
         memory: MemoryFacts { eal_bytes: 256 << 20, hugepages: true },
+    }
+}
+
+/// A chain of the filter table whose policy, if it has one, has met a packet. All packets have 100 bytes.
+pub fn chain(name: &str, policy: Option<&'static str>, rules: &[(&str, u64)]) -> ChainFacts {
+    let counters = |packets| RuleCounters { packets, bytes: packets * 100 };
+    ChainFacts {
+        table: "filter",
+        name: name.to_owned(),
+        policy: policy.map(|policy| (policy, counters(1))),
+        rules: rules.iter().map(|&(comment, packets)| (comment.to_owned(), counters(packets))).collect(),
     }
 }
 

@@ -5,9 +5,14 @@
 //!
 //! ```text
 //! poll -> netif_receive_skb_list -> ip_list_rcv -> ip_rcv_finish -+-> ip_forward -> ip_output -> dev_queue_xmit
-//!                        |                                        +-> ip_local_deliver -> icmp, udp, tcp
-//!                        +-> arp_process                          +-> ip_error
+//!          L2_INPUT      |          PRE_ROUTING                   |    FORWARD     POST_ROUTING    L2_ENQUEUE
+//!                        +-> arp_process                          +-> ip_local_deliver -> icmp, udp, tcp, igmp
+//!                                                                 |    LOCAL_IN              -> LOCAL_OUT -> ip_output
+//!                                                                 +-> ip_mr_input -> ip_output
+//!                                                                 +-> ip_error
 //! ```
+//!
+//! In capitals, the [`netfilter`] hooks of the stage above them; L2_DEQUEUE is before the driver.
 //!
 //! Laws of the hot path: no allocation, lock, system call or panic; lcores read configuration as one immutable
 //! [`core::snapshot::Snapshot`] picked up between bursts; every packet is accounted for

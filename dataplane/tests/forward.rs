@@ -300,7 +300,13 @@ fn errors_about_what_may_not_be_reported() {
     let no_route = Ip::udp("10.1.0.2", "99.0.0.1", (5, 6), 8).to_mac(MacAddr::BROADCAST);
     rig.send(R1, no_route).silent();
     let from_broadcast = expired(Ip::udp("10.1.0.255", "10.2.0.2", (5, 6), 8));
-    rig.send(R1, from_broadcast.to_port(R1)).drop_of(IpForward, IpInhdr).silent();
+    let out = rig.send(R1, from_broadcast.to_port(R1));
+    assert_eq!(
+        (out.only(R1).eth_dst, out.only(R1).icmp()),
+        (MacAddr::BROADCAST, (11, 0)),
+        "as the kernel does"
+    );
+    out.dropped(&[(IpForward, IpInhdr, 1), (IpLocalDeliver, InvalidProto, 1)]);
 }
 
 #[test]

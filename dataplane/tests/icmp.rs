@@ -100,7 +100,7 @@ fn timestamps() {
         let sent = Ip::icmp(HOST, US, 13, 5, &request[..len]).tos(0x28);
         for cut in [vec![], vec![40], vec![35, 43]] {
             let out = rig.send(R1, Frame::cut(&sent.to_port(R1), &cut));
-            out.no_drops().counted(&[(IcmpInTimestamps, 1), (IcmpOutTimestampReps, 1), (IcmpOutMsgs, 1)]);
+            out.no_drops().counted(&[(IcmpInTimestamps, 1), (IcmpOutEchoReps, 1), (IcmpOutMsgs, 1)]);
             let reply = out.only(R1);
             assert_eq!((reply.icmp(), reply.src, reply.dst), ((14, 0), ip(US), ip(HOST)));
             assert_eq!((reply.tos, reply.ttl, &reply.options[..]), (0x28, 64, &[][..]));

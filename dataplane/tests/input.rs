@@ -309,12 +309,39 @@ fn multicast_without_members() {
 #[test]
 fn unknown_ethertypes_and_scraps() {
     let mut rig = Rig::new();
-    for ethertype in [0x86dd, 0x8100, 0x88a8, 0x0026, 0x9000, 0x8847] {
+    for ethertype in [0x86dd, 0x0026, 0x9000, 0x8847] {
         let out = rig.send(R1, ethernet(mac::router(R1), mac::of(1), ethertype, &[0x55; 46]));
         out.drop_of(NetifReceive, UnhandledProto).silent().counted(&[(IpInReceives, 0)]);
     }
     for len in [1, 6, 13] {
         rig.send(R1, vec![2; len]).drop_of(NetifReceive, UnhandledProto).silent();
+    }
+}
+
+#[test]
+fn priority_tags_are_taken_off_and_vlans_are_not_ours() {
+    let mut rig = Rig::new();
+    let frame = transit().to_port(R1);
+    let tagged = |ethertype: u16, tci: u16| {
+        let tag = [ethertype.to_be_bytes(), tci.to_be_bytes()].concat();
+        [&frame[..12], &tag, &frame[12..]].concat()
+    };
+    let plain = rig.send(R1, frame.clone()).no_drops().only(R2);
+    for ethertype in [0x8100, 0x88a8] {
+        for tci in [0, 0xe000] {
+            for cut in [vec![], vec![7], vec![13, 16], vec![18]] {
+                let out = rig.send(R1, Frame::cut(&tagged(ethertype, tci), &cut));
+                assert_eq!(out.no_drops().only(R2), plain);
+            }
+        }
+        for tci in [1, 0xe064, 0x0fff] {
+            rig.send(R1, tagged(ethertype, tci)).drop_of(IpRcv, OtherHost).silent();
+        }
+    }
+    let twice = [&frame[..12], &[0x88, 0xa8, 0, 0, 0x81, 0, 0, 0], &frame[12..]].concat();
+    assert_eq!(rig.send(R1, twice).no_drops().only(R2), plain);
+    for len in 14..18 {
+        rig.send(R1, tagged(0x8100, 0)[..len].to_vec()).dropped(&[(IpRcv, OtherHost, 1)]).silent();
     }
 }
 

@@ -93,7 +93,47 @@ fn bad_icmp() {
     let out = rig.send(R1, Ip::new("10.1.0.2", "10.1.0.1", 1, vec![0xff, 0xff]).to_port(R1));
     out.silent().counted(&[(IcmpInErrors, 1)]);
     let reply = rig.send(R1, Ip::icmp("10.1.0.2", "10.1.0.1", 0, 0, &[0; 4]).to_port(R1));
-    reply.no_drops().silent().counted(&[(IcmpInEchoReps, 1)]);
+    reply.drop_of(IpLocalDeliver, NoSocket).silent().counted(&[(IcmpInEchoReps, 1), (IcmpInErrors, 0)]);
+    let out = rig.send(R1, Ip::icmp("10.1.0.2", "10.1.0.255", 43, 0, &[0; 4]).to_port(R1));
+    out.drop_of(IpLocalDeliver, NoSocket).silent().counted(&[(IcmpInErrors, 0)]);
+}
+
+/// As over the kernel's loopback device: what the router tells itself comes back in, and is not answered again.
+#[test]
+fn what_is_for_ourselves_comes_back_in() {
+    let mut rig = Rig::new();
+    let no_route = Ip::udp("10.2.0.1", "99.0.0.1", (5, 6), 8);
+    let out = rig.send(R1, no_route.to_port(R1));
+    out.dropped(&[(IpError, IpInnoroutes, 1)]).silent().counted(&[
+        (IcmpOutDestUnreachs, 1),
+        (IcmpInDestUnreachs, 1),
+        (IpOutRequests, 1),
+        (IpOutTransmits, 1),
+        (IpInReceives, 2),
+        (IpInDelivers, 1),
+    ]);
+    rig.configure(|devices, _| devices[R1].conf.accept_local = true);
+    let out = rig.send(R1, Ip::echo("10.2.0.1", "10.1.0.1", 8).to_port(R1));
+    out.drop_of(IpLocalDeliver, NoSocket).silent().counted(&[(IcmpInEchos, 1), (IcmpInEchoReps, 1)]);
+    let syn = Ip::tcp("10.2.0.1", "10.1.0.1", (1, 2), 3, 4, SYN, &[]);
+    let out = rig.send(R1, syn.to_port(R1));
+    out.dropped(&[(IpLocalDeliver, NoSocket, 2)]).silent().counted(&[(TcpInSegs, 2), (TcpOutSegs, 1)]);
+}
+
+#[test]
+fn a_broadcast_of_ours_goes_out_and_comes_back_in() {
+    let mut rig = Rig::new();
+    let out = rig.send(R1, Ip::echo("10.1.0.255", "10.1.0.1", 8).to_port(R1));
+    let reply = out.drop_of(IpLocalDeliver, InvalidProto).only(R1);
+    assert_eq!((reply.eth_dst, reply.icmp()), (MacAddr::BROADCAST, (0, 0)));
+    out.counted(&[(IpOutTransmits, 1), (IpExtOutBcastPkts, 1), (IpExtInBcastPkts, 1), (IcmpInEchoReps, 1)]);
+}
+
+#[test]
+fn pim_is_nobodys_but_known() {
+    let mut rig = Rig::new();
+    let out = rig.send(R1, Ip::new("10.1.0.2", "10.1.0.1", 103, vec![0x20; 32]).to_port(R1));
+    out.drop_of(IpLocalDeliver, NotSpecified).silent().counted(&[(IpInDelivers, 1), (IpInUnknownProtos, 0)]);
 }
 
 #[test]

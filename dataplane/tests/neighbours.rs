@@ -66,12 +66,13 @@ fn a_neighbour_that_does_not_answer() {
 }
 
 #[test]
-fn our_own_packets_to_a_silent_neighbour_cause_no_error() {
+fn our_own_packets_to_a_silent_neighbour_cause_an_error_to_ourselves() {
     let mut rig = Rig::new();
     rig.send(R1, Ip::echo("10.1.0.77", OURS, 8).to_port(R1)).no_drops().silent();
     assert_eq!(rig.held.len(), 1);
     for out in rig.give_up_held() {
         out.drop_of(NeighResolve, NeighFailed).silent();
+        out.counted(&[(IcmpOutDestUnreachs, 1), (IcmpInDestUnreachs, 1), (IpInDelivers, 1)]);
     }
 }
 
@@ -185,14 +186,14 @@ fn what_arp_ignores() {
         rig.send(R1, bad).drop_of(ArpRcv, ArpIgnored).silent();
     }
     for len in [14, 20, 41] {
-        rig.send(R1, good[..len].to_vec()).drop_of(ArpRcv, ArpIgnored).silent();
+        rig.send(R1, good[..len].to_vec()).drop_of(ArpRcv, PktTooSmall).silent();
     }
     let elsewhere = arp(mac::router(R2), 1, (host_mac(), HOST), (MacAddr::ZERO, OURS));
     rig.send(R1, elsewhere).drop_of(ArpRcv, OtherHost).silent();
     rig.configure(|devices, _| devices[R1].conf.arp_ignore = ArpIgnore::OnDevice);
     rig.send(R1, request(HOST, "10.2.0.1")).drop_of(ArpRcv, ArpIgnored).silent();
     rig.send(R1, request(HOST, OURS)).no_drops();
-    rig.send(R1, ethernet(MacAddr::BROADCAST, host_mac(), 0x0806, &[])).drop_of(ArpRcv, ArpIgnored);
+    rig.send(R1, ethernet(MacAddr::BROADCAST, host_mac(), 0x0806, &[])).drop_of(ArpRcv, PktTooSmall);
 }
 
 #[test]

@@ -17,7 +17,10 @@ const DEVICES: [(IfIndex, &str); 4] =
     [(IfIndex(1), "lo"), (IfIndex(2), "r1"), (IfIndex(3), "r2"), (IfIndex(4), "r3")];
 
 fn compiled(ruleset: &Ruleset) -> Result<Compiled, CompileError> {
-    compile(ruleset, &CompileEnv { devices: &DEVICES, lcores: 1, now_millis: 1_000_000, previous: None })
+    compile(
+        ruleset,
+        &CompileEnv { devices: &DEVICES, lcores: 1, now_millis: 1_000_000, previous: None, unchanged: &[] },
+    )
 }
 
 /// Puts a rule set in force.
@@ -124,6 +127,32 @@ fn a_reject_is_silent_where_silence_is_the_rule() {
     rig.send(R1, wrong.to_port(R1)).drop_of(IpForward, NetfilterDrop).silent();
     rig.send(R1, udp.clone().frag(7).to_port(R1)).drop_of(IpForward, NetfilterDrop).silent();
     rig.send(R1, unchecked.to_port(R1)).drop_of(IpForward, NetfilterDrop).only(R1);
+}
+
+/// As the kernel was seen to do it: protocols without a checksum of their own are answered if all of their payload sums up
+/// to nothing, those with one of their own kind always.
+#[test]
+fn a_reject_of_other_protocols_is_answered_by_their_sums() {
+    let mut rig = rig();
+    load(&mut rig, &forward(vec![rule(Target::Reject(RejectWith::IcmpPortUnreachable))]));
+    const SUMMED: [u8; 4] = [1, 4, 33, 99];
+    const OTHERS: [u8; 4] = [47, 50, 132, 136];
+    for protocol in SUMMED.into_iter().chain(OTHERS) {
+        for (payload, adds_up) in [(0u8, true), (0x11, false)] {
+            rig.without_limits();
+            // Four bytes of zeros first: GRE without a checksum.
+            let bytes = [vec![0; 4], vec![payload; 12]].concat();
+            let sent = Ip::new("10.1.0.2", "20.0.0.1", protocol, bytes);
+            let out = rig.send(R1, sent.to_port(R1));
+            out.drop_of(IpForward, NetfilterDrop);
+            match adds_up || OTHERS.contains(&protocol) {
+                true => assert_eq!(out.only(R1).icmp(), (3, 3), "protocol {protocol}"),
+                false => {
+                    out.silent();
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -419,14 +448,21 @@ fn a_recompiled_rule_set_goes_on_where_it_was() {
     let mut live = set.clone();
     first.read_into(&mut live);
     assert_eq!(live.tables[0].chains[0].rules[0].counters, RuleCounters { packets: 2, bytes: 76 });
-    let env = CompileEnv { devices: &DEVICES, lcores: 1, now_millis: 1_000_000, previous: Some(&first) };
-    let second = compile(&live, &env).unwrap();
-    rig.hooks = Hooks::default();
-    second.hooks().into_iter().for_each(|(hook, entry)| rig.hooks.register(hook, entry));
-    rig.configure(|_, _| {});
+    let mut again = |unchanged| {
+        let previous = Some(&first);
+        let env = CompileEnv { devices: &DEVICES, lcores: 1, now_millis: 1_000_000, previous, unchanged };
+        let compiled = compile(&live, &env).unwrap();
+        rig.hooks = Hooks::default();
+        compiled.hooks().into_iter().for_each(|(hook, entry)| rig.hooks.register(hook, entry));
+        rig.configure(|_, _| {});
+        (rig.send_all(R1, (0..3).map(|_| udp.to_port(R1))).sent(), compiled)
+    };
+    let (sent, second) = again(&[TableName::Filter]);
     // One token is left of three.
-    assert_eq!(rig.send_all(R1, (0..3).map(|_| udp.to_port(R1))).sent(), 1);
+    assert_eq!(sent, 1);
     assert_eq!(packets(&second), [0, 3, 2]);
     second.add_counters(&[RuleCounters::default(), RuleCounters { packets: 10, bytes: 1 }]);
     assert_eq!(second.counters()[1], RuleCounters { packets: 13, bytes: 3 * 38 + 1 });
+    // A table that was changed begins anew.
+    assert_eq!(again(&[]).0, 3);
 }

@@ -29,6 +29,7 @@ pub(super) fn all(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/lcores", get(|daemon, query| show(Show::Lcores, daemon, query)))
         .route("/v1/mem", get(|daemon, query| show(Show::Mem, daemon, query)))
         .route("/v1/nstat", get(nstat))
+        .route("/v1/bond", get(bond))
         .route("/v1/hooks", get(|daemon, query| show(Show::Hooks, daemon, query)))
         .route("/v1/nfqueue", get(|daemon, query| show(Show::Nfqueue, daemon, query)))
         .route("/v1/vlan", get(|daemon, query| show(Show::Vlans, daemon, query)))
@@ -96,6 +97,11 @@ async fn show(
 /// `?zeros=1` asks for counters that are zero too.
 async fn nstat(daemon: Daemon, Query(query): Query<HashMap<String, String>>) -> Json<Reply> {
     show(Show::Nstat { zeros: is_set(&query, "zeros") }, daemon, Query(query)).await
+}
+
+/// `?name=bond0` asks for one.
+async fn bond(State(daemon): Daemon, Query(query): Query<HashMap<String, String>>) -> Json<Reply> {
+    Json(daemon.bond(query.get("name").map(String::as_str), is_set(&query, "json")))
 }
 
 fn is_set(query: &HashMap<String, String>, name: &str) -> bool {

@@ -21,6 +21,10 @@ impl Backend for Fake {
         }
     }
 
+    fn bond(&self, name: Option<&str>, json: bool) -> Reply {
+        Reply::ok(format!("{name:?} {json}"))
+    }
+
     fn netfilter(&self, program: Program, call: &Call) -> Reply {
         Reply::ok(format!("{} {} {}", program.name(), call.args.join(" "), call.input.len()))
     }

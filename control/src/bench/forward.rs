@@ -26,14 +26,14 @@ use skiff_dataplane::netfilter::hooks::Hooks;
 use skiff_dataplane::skb::{Skb, SkbList};
 use skiff_dataplane::time::Instant;
 use skiff_pmd::{
-    Eal, EalConfig, Hugepages, Pool, PoolConfig, Port, PortConfig, PortId, RxQueue, TxQueue,
-    pin_current_thread, rdtsc, thread_cpu_time_ns, tsc_hz,
+    Eal, EalConfig, Hugepages, Pool, PoolConfig, Port, PortConfig, PortId, RxQueue, pin_current_thread,
+    rdtsc, thread_cpu_time_ns, tsc_hz,
 };
 
 use super::traffic::{Case, ROUTER_MAC, Vlans, write_tagged_pcap};
 
-const IN: IfIndex = IfIndex(2);
-const OUT: IfIndex = IfIndex(3);
+pub(super) const IN: IfIndex = IfIndex(2);
+pub(super) const OUT: IfIndex = IfIndex(3);
 /// Gateways the routes are spread over.
 const GATEWAYS: u32 = 16;
 /// Groups of the FIB for prefixes longer than /24.
@@ -116,7 +116,7 @@ pub fn run(options: &Options) -> Result<Report> {
     };
     write_tagged_pcap(&pcap, ROUTER_MAC, &destinations, options.case.vlans())
         .with_context(|| format!("cannot write {}", pcap.display()))?;
-    let started = start_with(options.cpu, &pcap, destinations.len(), options.case.vlans());
+    let started = start_with(options.cpu, &pcap, destinations.len(), 1, options.case.vlans());
     if options.pcap.is_none() {
         let _ = std::fs::remove_file(&pcap);
     }
@@ -144,17 +144,26 @@ pub(super) struct Bench {
 
 /// Brings up EAL with a generator that plays `pcap` and a port that swallows.
 pub(super) fn start(cpu: Option<u16>, pcap: &std::path::Path, frames: usize) -> Result<(Eal, Bench)> {
-    start_with(cpu, pcap, frames, Vlans::default())
+    start_with(cpu, pcap, frames, 1, Vlans::default())
 }
 
-fn start_with(cpu: Option<u16>, pcap: &std::path::Path, frames: usize, vlans: Vlans) -> Result<(Eal, Bench)> {
+/// The same with several ports that swallow, and VLANs on the first of them and on the generator's.
+pub(super) fn start_with(
+    cpu: Option<u16>,
+    pcap: &std::path::Path,
+    frames: usize,
+    outs: u16,
+    vlans: Vlans,
+) -> Result<(Eal, Bench)> {
     let mbufs = (frames.next_power_of_two() as u32 * 2).max(16_384);
     let eal = Eal::init(EalConfig {
         program: "skiff-bench".to_owned(),
         memory_mib: 64 + mbufs / 1024 * 3,
         hugepages: Hugepages::Prefer,
         main_cpu: None,
-        vdevs: vec![format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display()), "net_null0".to_owned()],
+        vdevs: std::iter::once(format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display()))
+            .chain((0..outs).map(|i| format!("net_null{i}")))
+            .collect(),
         pci_allow: Vec::new(),
         file_prefix: format!("skiff-bench-{}", std::process::id()),
         extra_args: Vec::new(),
@@ -168,17 +177,17 @@ fn start_with(cpu: Option<u16>, pcap: &std::path::Path, frames: usize, vlans: Vl
     )?;
     let wanted = PortConfig::default();
     let (rx_port, rx, _) = Port::open(&eal, PortId(0), "in", &wanted, &pool)?;
-    let (tx_port, _, tx) = Port::open(&eal, PortId(1), "out", &wanted, &pool)?;
-    Ok((eal, Bench::new(pool, (rx, tx), vec![rx_port, tx_port], vlans)?))
+    let (mut ports, mut table) = (vec![rx_port], TxTable::default());
+    for id in 1..=outs {
+        let (port, _, tx) = Port::open(&eal, PortId(id), &format!("out{id}"), &wanted, &pool)?;
+        ports.push(port);
+        tx.into_iter().for_each(|queue| table.set(id, TxPath::Queue(queue)));
+    }
+    Ok((eal, Bench::new(pool, rx, table, ports, vlans)?))
 }
 
 impl Bench {
-    fn new(
-        pool: Pool,
-        (rx, tx): (Vec<RxQueue>, Vec<TxQueue>),
-        ports: Vec<Port>,
-        vlans: Vlans,
-    ) -> Result<Bench> {
+    fn new(pool: Pool, rx: Vec<RxQueue>, table: TxTable, ports: Vec<Port>, vlans: Vlans) -> Result<Bench> {
         let qsbr = Arc::new(Qsbr::new(1));
         let fib = FibWriter::new(TBL8_GROUPS, Arc::clone(&qsbr))?;
         let mut neigh = NeighCache::new(4096, GcParams::default(), 1, Instant::ZERO);
@@ -193,10 +202,6 @@ impl Bench {
             Arc::clone(neigh.table()),
             0,
         ));
-        let mut table = TxTable::default();
-        for queue in tx {
-            table.set(1, TxPath::Queue(queue));
-        }
         let worker = Worker {
             id: 0,
             cpu: None,
@@ -274,11 +279,7 @@ impl Bench {
 
     /// The router's own loop for `slice`; cycles of CPU time a packet.
     pub(super) fn forward(&mut self, slice: Duration) -> f64 {
-        let before = self.shared.cells(0).rx.get();
-        let end = rdtsc() + cycles(slice);
-        let cpu = thread_cpu_time_ns();
-        self.worker.run_while(|tsc| tsc < end);
-        per_packet(thread_cpu_time_ns() - cpu, self.shared.cells(0).rx.get() - before)
+        forward(&mut self.worker, slice)
     }
 
     /// Receiving and freeing, nothing else.
@@ -317,6 +318,16 @@ impl Bench {
     }
 }
 
+/// An lcore's own loop for `slice`; cycles of CPU time a packet.
+pub(super) fn forward(worker: &mut Worker, slice: Duration) -> f64 {
+    let received = |worker: &Worker| worker.shared.cells(worker.id).rx.get();
+    let before = received(worker);
+    let end = rdtsc() + cycles(slice);
+    let cpu = thread_cpu_time_ns();
+    worker.run_while(|tsc| tsc < end);
+    per_packet(thread_cpu_time_ns() - cpu, received(worker) - before)
+}
+
 fn cycles(duration: Duration) -> u64 {
     (duration.as_secs_f64() * tsc_hz() as f64) as u64
 }
@@ -325,8 +336,9 @@ fn per_packet(cpu_ns: u64, packets: u64) -> f64 {
     cpu_ns as f64 * tsc_hz() as f64 / 1e9 / packets as f64
 }
 
-fn snapshot(generation: u64, stage_timing: bool, vlans: Vlans) -> Snapshot {
-    let device = |ifindex: IfIndex, port: u16, addr: &str| NetDevice {
+/// A port's device; without an address if `addr` is none.
+pub(super) fn port_device(ifindex: IfIndex, port: u16, addr: &str) -> NetDevice {
+    NetDevice {
         ifindex,
         name: format!("port{port}"),
         kind: DeviceKind::Port(PortId(port)),
@@ -336,7 +348,10 @@ fn snapshot(generation: u64, stage_timing: bool, vlans: Vlans) -> Snapshot {
         carrier: true,
         addresses: addr.parse().map(InterfaceAddress::new).into_iter().collect(),
         ..NetDevice::absent()
-    };
+    }
+}
+
+fn snapshot(generation: u64, stage_timing: bool, vlans: Vlans) -> Snapshot {
     let vlan = |vid: u16, real_dev: IfIndex| NetDevice {
         ifindex: IfIndex(vid),
         name: format!("vlan{vid}"),
@@ -350,12 +365,13 @@ fn snapshot(generation: u64, stage_timing: bool, vlans: Vlans) -> Snapshot {
             ingress: [0; 8],
             egress: Vec::new(),
         })),
-        ..device(real_dev, 0, "10.0.0.1/24")
+        ..port_device(real_dev, 0, "10.0.0.1/24")
     };
-    let devices = [NetDevice::loopback(), device(IN, 0, "10.0.0.1/24"), device(OUT, 1, "10.0.1.1/24")]
-        .into_iter()
-        .chain(vlans.rx_vids().map(|vid| vlan(vid, IN)))
-        .chain(vlans.tx_vids().map(|vid| vlan(vid, OUT)));
+    let devices =
+        [NetDevice::loopback(), port_device(IN, 0, "10.0.0.1/24"), port_device(OUT, 1, "10.0.1.1/24")]
+            .into_iter()
+            .chain(vlans.rx_vids().map(|vid| vlan(vid, IN)))
+            .chain(vlans.tx_vids().map(|vid| vlan(vid, OUT)));
     Snapshot::new(generation, devices, Sysctl::default(), stage_timing)
 }
 

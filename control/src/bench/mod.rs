@@ -1,8 +1,10 @@
 //! `skiff bench`: what the journey costs on this machine, in cycles a packet.
 
+mod bond;
 mod churn;
 mod forward;
 mod rules;
+mod swap;
 mod traffic;
 
 use std::process::{Command, ExitCode};
@@ -20,6 +22,9 @@ const SLICE: Duration = Duration::from_millis(100);
 /// `skiff bench forward`. Without a case it runs itself once for each, since EAL starts once in a process.
 pub fn main(args: &BenchForward) -> ExitCode {
     let Some(case) = args.case else { return every_case(args) };
+    if case == Case::Bond {
+        return bonds(args);
+    }
     let rounds = (args.seconds / (2.0 * SLICE.as_secs_f64())).ceil().clamp(1.0, 10_000.0) as u32;
     let options =
         Options { case, rounds, slice: SLICE, stages: args.stages, cpu: args.cpu, pcap: args.pcap.clone() };
@@ -33,6 +38,29 @@ pub fn main(args: &BenchForward) -> ExitCode {
             Exit::Failed.into()
         }
     }
+}
+
+/// The case of bonds: what each costs beyond a plain port.
+fn bonds(args: &BenchForward) -> ExitCode {
+    let rounds = (args.seconds / bond::ROUND.as_secs_f64()).ceil().clamp(1.0, 10_000.0) as u32;
+    let rows = match bond::run(rounds, args.cpu) {
+        Ok(rows) => rows,
+        Err(error) => {
+            eprint!("{}", error_line("bench forward", format!("{error:#}")));
+            return Exit::Failed.into();
+        }
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&rows).unwrap_or_default());
+        return Exit::Ok.into();
+    }
+    for row in rows {
+        println!(
+            "{:<24} {:>7.1} cycles/packet beyond a plain port (best rounds {:.1})",
+            row.bond, row.median, row.best
+        );
+    }
+    Exit::Ok.into()
 }
 
 /// `skiff bench routes`.
@@ -64,6 +92,9 @@ pub fn routes(args: &BenchRoutes) -> ExitCode {
 
 /// `skiff bench rules`.
 pub fn rules(args: &BenchRules) -> ExitCode {
+    if args.swap {
+        return swap(args);
+    }
     let rows = match rules::run(args.rounds, args.cpu) {
         Ok(rows) => rows,
         Err(error) => {
@@ -82,6 +113,36 @@ pub fn rules(args: &BenchRules) -> ExitCode {
         );
     }
     Exit::Ok.into()
+}
+
+fn swap(args: &BenchRules) -> ExitCode {
+    let rows = match swap::run(args.seconds, args.cpu) {
+        Ok(rows) => rows,
+        Err(error) => {
+            eprint!("{}", error_line("bench rules", format!("{error:#}")));
+            return Exit::Failed.into();
+        }
+    };
+    let clean = rows.iter().all(|row| row.netfilter_drop == 0 && row.lost == 0);
+    if args.json {
+        println!("{}", serde_json::to_string(&rows).unwrap_or_default());
+    } else {
+        for row in &rows {
+            println!(
+                "sets of {} rules: {} swaps at {:.2} ms each; {} packets forwarded, {} dropped by rules, {} lost; \
+                 {:.1} cycles/packet while swapping, {:.1} without",
+                row.rules,
+                row.swaps,
+                row.milliseconds_per_swap,
+                row.forwarded,
+                row.netfilter_drop,
+                row.lost,
+                row.swapping,
+                row.quiet,
+            );
+        }
+    }
+    if clean { Exit::Ok.into() } else { Exit::Failed.into() }
 }
 
 fn every_case(args: &BenchForward) -> ExitCode {

@@ -59,8 +59,10 @@ pub fn run(rounds: u32, cpu: Option<u16>) -> Result<Vec<Row>> {
 
 fn measure(bench: &mut Bench, name: &'static str, ruleset: &Ruleset, rounds: u32) -> Result<Row> {
     let began = std::time::Instant::now();
-    let compiled =
-        compile(ruleset, &CompileEnv { devices: &DEVICES, lcores: 1, now_millis: 0, previous: None })?;
+    let compiled = compile(
+        ruleset,
+        &CompileEnv { devices: &DEVICES, lcores: 1, now_millis: 0, previous: None, unchanged: &[] },
+    )?;
     let compile_ms = began.elapsed().as_secs_f64() * 1e3;
     let mut hooks = Hooks::default();
     compiled.hooks().into_iter().for_each(|(hook, entry)| hooks.register(hook, entry));

@@ -50,6 +50,9 @@ pub enum Case {
     /// The 1024 flows, from four VLANs to four others.
     #[value(name = "vlan4-both")]
     Vlan4Both,
+    /// 1024 flows over 1024 /24, sent by bonds of two ports: what each costs beyond a plain port.
+    #[value(name = "bond")]
+    Bond,
 }
 
 /// How many VLANs the traffic of a case has; 0 for none.
@@ -75,7 +78,7 @@ impl Vlans {
 
 impl Case {
     /// All of them, in the order reports print them.
-    pub const ALL: [Case; 10] = [
+    pub const ALL: [Case; 11] = [
         Case::OneFlow,
         Case::Flows1024,
         Case::VlanIn,
@@ -86,6 +89,7 @@ impl Case {
         Case::Vlan4Both,
         Case::Flows65k,
         Case::Routes1m,
+        Case::Bond,
     ];
 
     /// The word on the command line and in reports.
@@ -95,6 +99,7 @@ impl Case {
             Case::Flows1024 => "1024flows",
             Case::Flows65k => "65kflows",
             Case::Routes1m => "1mroutes",
+            Case::Bond => "bond",
             Case::VlanIn => "vlan-in",
             Case::VlanOut => "vlan-out",
             Case::VlanBoth => "vlan-both",
@@ -107,7 +112,9 @@ impl Case {
     /// Its VLANs.
     pub const fn vlans(self) -> Vlans {
         match self {
-            Case::OneFlow | Case::Flows1024 | Case::Flows65k | Case::Routes1m => Vlans { rx: 0, tx: 0 },
+            Case::OneFlow | Case::Flows1024 | Case::Flows65k | Case::Routes1m | Case::Bond => {
+                Vlans { rx: 0, tx: 0 }
+            }
             Case::VlanIn => Vlans { rx: 1, tx: 0 },
             Case::VlanOut => Vlans { rx: 0, tx: 1 },
             Case::VlanBoth => Vlans { rx: 1, tx: 1 },

@@ -10,7 +10,7 @@ use skiff_dataplane::net::IfIndex;
 
 use crate::router::Router;
 
-/// How often links are looked at.
+/// How often links are looked at, where no bond wants it more often.
 const PERIOD: Duration = Duration::from_millis(200);
 
 /// When links were looked at, and which ports have been reported as gone.
@@ -23,7 +23,8 @@ pub(super) struct LinkWatch {
 impl LinkWatch {
     /// Looks at every link if it is time.
     pub(super) fn turn(&mut self, router: &mut Router, now: Instant) {
-        if self.last.is_some_and(|last| now.duration_since(last) < PERIOD) {
+        let waiting = self.last.is_some_and(|last| now.duration_since(last) < PERIOD);
+        if waiting && !router.bonds_want_links() {
             return;
         }
         self.last = Some(now);

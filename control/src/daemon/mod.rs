@@ -1,7 +1,7 @@
 //! `skiff run`: from a configuration file to a running router, and back to an empty machine.
 
 mod links;
-mod ports;
+pub(crate) mod ports;
 mod service;
 
 use std::path::Path;
@@ -221,6 +221,7 @@ impl Daemon {
         self.server.stop();
         self.listeners.stop();
         self.router.lock().purge();
+        self.router.lock().restore_macs();
         let ledger = self.shared.ledger();
         let held = ledger.held() - workers.iter().map(|w| w.hands.tx.held() as i64).sum::<i64>();
         drop(workers);
@@ -258,7 +259,8 @@ fn eal_config(config: &Config, args: &Run) -> EalConfig {
     }
 }
 
-fn new_router(workers: usize, clock: Clock, pool: &Pool) -> Result<Router> {
+/// A router without ports.
+pub(crate) fn new_router(workers: usize, clock: Clock, pool: &Pool) -> Result<Router> {
     let qsbr = Arc::new(Qsbr::new(workers));
     let fib = FibWriter::new(TBL8_GROUPS, Arc::clone(&qsbr))?;
     // The low bits of the TSC are as good a seed as any for spreading timers.

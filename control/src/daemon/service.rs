@@ -43,6 +43,10 @@ impl Backend for Service {
         self.router.lock().netfilter(program, call)
     }
 
+    fn bond(&self, name: Option<&str>, json: bool) -> Reply {
+        self.router.lock().bond_show(name, json)
+    }
+
     fn show(&self, what: Show, json: bool) -> Reply {
         Reply::ok(match what {
             Show::Drops => show::drops(&self.shared, json),

@@ -117,6 +117,9 @@ families! {
         "Broadcast or multicast UDP datagrams nobody listens to (UdpIgnoredMulti).";
     TCP_IN_SEGS: counter "skiff_tcp_in_segs_total" [] = "TCP segments received (TcpInSegs).";
     TCP_IN_ERRS: counter "skiff_tcp_in_errs_total" [] = "TCP segments received with errors (TcpInErrs).";
+    TCP_OUT_SEGS: counter "skiff_tcp_out_segs_total" [] = "TCP segments sent (TcpOutSegs).";
+    TCP_IN_CSUM_ERRORS: counter "skiff_tcp_in_csum_errors_total" [] =
+        "TCP checksum errors (TcpInCsumErrors).";
     TCP_OUT_RSTS: counter "skiff_tcp_out_rsts_total" [] = "TCP resets sent (TcpOutRsts).";
     ARP_FILTER: counter "skiff_arp_filter_total" [] =
         "ARP requests not answered because of arp_filter (TcpExtArpFilter).";
@@ -245,6 +248,8 @@ fn place(mib: Mib) -> Place {
         Mib::UdpIgnoredMulti => UDP_IGNORED_MULTI,
         Mib::TcpInSegs => TCP_IN_SEGS,
         Mib::TcpInErrs => TCP_IN_ERRS,
+        Mib::TcpOutSegs => TCP_OUT_SEGS,
+        Mib::TcpInCsumErrors => TCP_IN_CSUM_ERRORS,
         Mib::TcpOutRsts => TCP_OUT_RSTS,
         Mib::TcpExtArpFilter => ARP_FILTER,
         Mib::TcpExtIPReversePathFilter => IP_REVERSE_PATH_FILTER,

@@ -5,6 +5,7 @@
 //! transmit are families of their own, a family's sum means something, what is known in advance is there as 0 from the
 //! start, and nothing that strangers can multiply (addresses, flows) is a label.
 
+mod bonds;
 mod drops;
 mod interfaces;
 mod lcores;
@@ -120,9 +121,10 @@ fn collect(shared: &Shared, facts: &Facts) -> Page {
     lcores::collect(&mut page, shared, facts);
     drops::collect(&mut page, shared, facts);
     mib::collect(&mut page, shared);
-    netfilter::collect(&mut page, shared);
+    netfilter::collect(&mut page, shared, facts);
     tables::collect(&mut page, shared, facts);
     multicast::collect(&mut page, &facts.multicast);
+    bonds::collect(&mut page, shared, &facts.bonds);
     page
 }
 
@@ -139,6 +141,7 @@ fn listed() -> impl Iterator<Item = &'static Listed> {
         netfilter::ALL,
         tables::ALL,
         multicast::ALL,
+        bonds::ALL,
     ];
     groups.into_iter().flatten()
 }

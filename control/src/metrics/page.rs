@@ -1,5 +1,6 @@
 //! A page under construction: families and their series, each series once.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use prometheus::proto;
@@ -55,7 +56,31 @@ struct Series {
     help: &'static str,
     kind: Kind,
     labels: Vec<&'static str>,
-    values: BTreeMap<Vec<String>, Value>,
+    values: BTreeMap<Vec<Label>, Value>,
+}
+
+/// The value of a label. Numbers stand before texts and in their own order, so that what is cut off a family of numbered
+/// things is its end.
+#[derive(Debug, PartialEq, Eq)]
+struct Label(String);
+
+impl Label {
+    fn order(&self) -> (bool, usize, &str) {
+        let number = !self.0.is_empty() && self.0.bytes().all(|b| b.is_ascii_digit());
+        (!number, if number { self.0.len() } else { 0 }, &self.0)
+    }
+}
+
+impl Ord for Label {
+    fn cmp(&self, other: &Label) -> Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+impl PartialOrd for Label {
+    fn partial_cmp(&self, other: &Label) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -123,7 +148,7 @@ impl Page {
             labels: family.labels.to_vec(),
             values: BTreeMap::new(),
         });
-        series.values.entry(labels.map(str::to_owned).to_vec()).or_insert(new)
+        series.values.entry(labels.map(|value| Label(value.to_owned())).into()).or_insert(new)
     }
 }
 
@@ -144,8 +169,8 @@ impl Series {
     }
 }
 
-fn metric(names: &[&str], values: Vec<String>, kind: Kind, value: Value) -> proto::Metric {
-    let pair = |(name, value): (&&str, String)| {
+fn metric(names: &[&str], values: Vec<Label>, kind: Kind, value: Value) -> proto::Metric {
+    let pair = |(name, Label(value)): (&&str, Label)| {
         let mut pair = proto::LabelPair::default();
         pair.set_name((*name).to_owned());
         pair.set_value(value);

@@ -125,6 +125,12 @@ skiff_ip_reasm_overlaps_total 0
 skiff_hook_packets_total{hook="FORWARD",fate="accept"} 89
 skiff_hook_packets_total{hook="FORWARD",fate="drop"} 1
 skiff_hook_packets_total{hook="L2_DEQUEUE",fate="stolen"} 0
+skiff_nf_rule_packets_total{table="filter",chain="FORWARD",rule="1",comment=""} 3
+skiff_nf_rule_bytes_total{table="filter",chain="FORWARD",rule="2",comment="web \"shop\""} 500
+skiff_nf_rule_packets_total{table="filter",chain="lan",rule="1",comment=""} 2
+skiff_nf_policy_packets_total{table="filter",chain="FORWARD",policy="DROP"} 1
+skiff_nf_policy_bytes_total{table="filter",chain="FORWARD",policy="DROP"} 100
+skiff_nf_log_lost_total 0
 skiff_nfqueue_queued_total{queue="7"} 4294967326
 skiff_nfqueue_dropped_total{queue="7"} 4
 skiff_nfqueue_user_dropped_total{queue="7"} 5
@@ -148,6 +154,7 @@ fn what_is_not_known_has_no_series() {
         "skiff_queue_receive_descriptors_used{port=\"lan0\",queue=\"1\"}",
         "skiff_queue_receive_packets_total{port=\"lan0\",queue=\"0\",lcore=\"1\"}",
         "skiff_metrics_series_dropped_total",
+        "skiff_nf_policy_packets_total{table=\"filter\",chain=\"lan\"",
     ] {
         assert!(!page.contains(absent), "{absent} is there");
     }
@@ -225,6 +232,25 @@ fn a_family_over_its_limit_is_cut_and_says_so_at_every_scrape() {
 }
 
 #[test]
+fn of_too_many_rules_the_first_stay() {
+    let mut facts = testing::facts();
+    facts.chains = vec![testing::chain("FORWARD", Some("DROP"), &[("", 1); 10_000])];
+    let page = page_of(testing::idle(1, &[]), facts, 100);
+    let rule = |n: u32| {
+        format!(
+            "skiff_nf_rule_packets_total{{table=\"filter\",chain=\"FORWARD\",rule=\"{n}\",comment=\"\"}} 1\n"
+        )
+    };
+    assert!(page.contains(&rule(1)) && page.contains(&rule(100)), "{page}");
+    assert_eq!(
+        (sum(&page, "skiff_nf_rule_packets_total"), sum(&page, "skiff_nf_rule_bytes_total")),
+        (100.0, 10_000.0)
+    );
+    let dropped = "skiff_metrics_series_dropped_total{family=\"skiff_nf_rule_packets_total\"} 9900";
+    assert!(page.lines().any(|line| line == dropped), "{page}");
+}
+
+#[test]
 fn promtool_finds_nothing_to_complain_about() {
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -250,6 +276,8 @@ proptest! {
         facts.ports = (0..).zip(&devices).map(|(id, name)| testing::port(id, name)).collect();
         let tally = |name: &&str| InterfaceNeighbours { interface: (*name).to_owned(), ..Default::default() };
         facts.neighbours.interfaces = devices.iter().map(tally).collect();
+        let rules: Vec<(&str, u64)> = devices.iter().map(|comment| (*comment, 1)).collect();
+        facts.chains = vec![testing::chain("FORWARD", Some("DROP"), &rules)];
         facts.pools = names.iter().map(|name| PoolFacts { name: name.clone(), ..Default::default() }).collect();
         let page = page_of(testing::idle(2, &devices), facts, limit);
         let samples = samples(&page);

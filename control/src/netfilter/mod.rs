@@ -26,7 +26,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use skiff_dataplane::netfilter::ip_tables::rule::TableName;
+use skiff_dataplane::netfilter::ip_tables::rule::{Policy, TableName};
 
 pub use counters::Counters;
 pub use error::{Error, REFUSED, USAGE};
@@ -41,5 +41,13 @@ pub fn table_name(table: TableName) -> &'static str {
         TableName::Filter => "filter",
         TableName::Mangle => "mangle",
         TableName::Raw => "raw",
+    }
+}
+
+/// The name of a policy.
+pub fn policy_name(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Accept => "ACCEPT",
+        Policy::Drop => "DROP",
     }
 }

@@ -90,12 +90,14 @@ impl Router {
     fn link_rows(&self) -> Result<Vec<LinkRow>, Refusal> {
         let mut rows = self.rtnl.link_rows(&LinkFilter::default())?;
         rows.iter_mut().for_each(|row| row.stats = self.link_stats(IfIndex(row.ifindex as u16)));
+        self.fill_in_bonds(rows.iter_mut());
         Ok(rows)
     }
 
     fn addr_rows(&self) -> Result<Vec<LinkAddrs>, Refusal> {
         let mut rows = self.rtnl.addr_rows(&AddrFilter::default())?;
         rows.iter_mut().for_each(|row| row.link.stats = self.link_stats(IfIndex(row.link.ifindex as u16)));
+        self.fill_in_bonds(rows.iter_mut().map(|row| &mut row.link));
         Ok(rows)
     }
 

@@ -4,6 +4,7 @@
 //! meets a next hop on a device it has not heard of.
 
 mod apply;
+mod bond;
 mod commands;
 mod links;
 mod martians;
@@ -126,6 +127,8 @@ pub struct Router {
     device_macs: BTreeMap<IfIndex, MacAddr>,
     /// What had been counted under a device's number when it came.
     counted_before: BTreeMap<IfIndex, LinkStats>,
+    /// The machines of bonds.
+    bonds: bond::Bonds,
     generation: u64,
     retired: Deferred<Arc<Snapshot>>,
     /// Packets that wait for neighbours.
@@ -184,6 +187,7 @@ impl Router {
             proxies: ProxyAddresses::default(),
             device_macs: BTreeMap::new(),
             counted_before: BTreeMap::new(),
+            bonds: bond::Bonds::default(),
             generation,
             retired: Deferred::new(),
             held: 0,
@@ -197,7 +201,8 @@ impl Router {
     }
 
     /// Brings the data plane to where the model already is.
-    pub fn carry_out(&mut self, effects: Effects) {
+    pub fn carry_out(&mut self, mut effects: Effects) {
+        self.follow_bonds(&mut effects);
         if !effects.devices.is_empty() {
             self.recompile_rules();
             self.publish();
@@ -229,6 +234,7 @@ impl Router {
                 self.arp_announce(dev, bits(addr));
             }
         }
+        self.bonds_act();
     }
 
     /// Publishes a snapshot of the model.
@@ -296,8 +302,9 @@ impl Router {
                 .map(|a| InterfaceAddress { net: a.local, secondary: a.secondary, scope: a.scope.0 })
                 .collect(),
             conf: self.device_conf(link.ifindex()),
-            vlan: link.vlan().map(|vlan| Arc::new(vlan.data_plane())),
             vlan_offload: self.filters.offload(link.ifindex()),
+            vlan: link.vlan().map(|vlan| Arc::new(vlan.data_plane())),
+            bond: self.bonds.view(link.ifindex()),
             ..NetDevice::absent()
         }
     }

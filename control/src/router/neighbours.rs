@@ -42,16 +42,20 @@ impl Router {
                 ToControl::ArpProxy { dev, frame } => {
                     self.neigh.proxy_later(dev, frame, now);
                 }
+                ToControl::SlowProtocol { dev, skb } => self.slow_protocol(dev, &skb, now),
+                ToControl::BondArp { dev, op, sip, tip, sha } => {
+                    self.bond_arp(dev, op, (sip, sha), tip, now);
+                }
             }
         }
         self.neigh.tick(now, &mut actions);
         self.act(actions);
         self.turn_epoch();
-        let multicast = self.mc_turn(now);
+        let others = self.mc_turn(now).into_iter().chain(self.bond_turn(now)).min();
         self.reclaim();
         let more = self.print_log() || served == MESSAGES_A_TURN;
         let deadline = self.neigh.next_deadline();
-        (multicast.map_or(deadline, |at| at.min(deadline)), more)
+        (others.map_or(deadline, |at| at.min(deadline)), more)
     }
 
     fn resolve(&mut self, dev: IfIndex, addr: u32, skb: Skb, now: Instant, actions: &mut Vec<Action<Skb>>) {
@@ -139,6 +143,11 @@ impl Router {
         }
         *skb.fields_mut() = SkbFields { oif: dev.0, flags: flags::LOCAL_OUT, ..SkbFields::default() };
         self.shared.control_cells().created.add(1);
+        self.xmit(skb);
+    }
+
+    /// Has a frame sent by the device in its `oif` field.
+    pub(super) fn xmit(&self, skb: Skb) {
         if let Err(ToLcore::Xmit(skb)) = self.send(ToLcore::Xmit(skb)) {
             self.kfree_skb(skb, DropReason::PuntFull);
         }
@@ -235,11 +244,13 @@ impl Router {
             match message {
                 ToControl::Resolve { skb, .. }
                 | ToControl::Igmp { skb, .. }
+                | ToControl::SlowProtocol { skb, .. }
                 | ToControl::McUnresolved { skb, .. } => self.kfree_skb(skb, DropReason::Shutdown),
                 ToControl::NeighUsed(_)
                 | ToControl::Arp { .. }
                 | ToControl::McWrongVif { .. }
                 | ToControl::ArpProxy { .. }
+                | ToControl::BondArp { .. }
                 | ToControl::Martian(_) => {}
             }
         }

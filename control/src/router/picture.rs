@@ -31,6 +31,8 @@ impl Router {
         facts.fib = self.fib_facts();
         facts.neighbours = self.neighbour_facts();
         facts.multicast = self.multicast_facts();
+        facts.chains = self.rules.facts();
+        facts.bonds = self.bond_facts();
         facts
     }
 

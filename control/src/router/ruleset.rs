@@ -8,11 +8,15 @@ use std::sync::Arc;
 
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::hooks::Hooks;
-use skiff_dataplane::netfilter::ip_tables::rule::{Rule, RuleCounters, Ruleset, TableName};
+use skiff_dataplane::netfilter::ip_tables::rule::{
+    Chain, Match, Rule, RuleCounters, Ruleset, Table, TableName,
+};
 use skiff_dataplane::netfilter::ip_tables::{CompileEnv, CompileError, Compiled, compile, counters_of};
 use tracing::warn;
 
 use super::{LONGEST_BURST, Router};
+use crate::facts::ChainFacts;
+use crate::netfilter::{policy_name, table_name};
 
 /// Log lines printed in one turn, so that a flood cannot keep the control thread from its timers.
 const LINES_A_TURN: usize = 256;
@@ -38,6 +42,35 @@ impl Rules {
         }
         all
     }
+
+    /// The chains with their live counters.
+    pub fn facts(&self) -> Vec<ChainFacts> {
+        let mut live = self.compiled.iter().flat_map(|compiled| compiled.counters());
+        // The counters of a chain's policy stand before those of its rules.
+        let mut next = || live.next().unwrap_or_default();
+        let mut facts = Vec::new();
+        for table in &self.model.tables {
+            for chain in &table.chains {
+                let counters = next();
+                facts.push(ChainFacts {
+                    table: table_name(table.name),
+                    name: chain.name.clone(),
+                    policy: chain.policy.map(|policy| (policy_name(policy), counters)),
+                    rules: chain.rules.iter().map(|rule| (comment(rule).to_owned(), next())).collect(),
+                });
+            }
+        }
+        facts
+    }
+}
+
+/// A rule's comment; the first, if it has more.
+fn comment(rule: &Rule) -> &str {
+    let comments = rule.matches.iter().filter_map(|m| match m {
+        Match::Comment(text) => Some(text.as_str()),
+        _ => None,
+    });
+    comments.into_iter().next().unwrap_or_default()
 }
 
 impl Router {
@@ -141,6 +174,7 @@ impl Router {
             lcores: self.shared.lcores(),
             now_millis: self.clock.now().as_millis(),
             previous: self.rules.compiled.as_deref(),
+            unchanged: &unchanged(&self.rules.model, ruleset),
         };
         compile(ruleset, &env)
     }
@@ -155,6 +189,24 @@ fn difference(now: RuleCounters, then: RuleCounters) -> RuleCounters {
         packets: now.packets.wrapping_sub(then.packets),
         bytes: now.bytes.wrapping_sub(then.bytes),
     }
+}
+
+/// The tables that have the same rules in both.
+fn unchanged(before: &Ruleset, after: &Ruleset) -> Vec<TableName> {
+    let in_before = |table: &&Table| before.tables.iter().any(|old| same_rules(old, table));
+    after.tables.iter().filter(in_before).map(|table| table.name).collect()
+}
+
+/// Equal but for the counters.
+fn same_rules(a: &Table, b: &Table) -> bool {
+    let rule = |(a, b): (&Rule, &Rule)| a.ip == b.ip && a.matches == b.matches && a.target == b.target;
+    let chain = |(a, b): (&Chain, &Chain)| {
+        a.name == b.name
+            && a.policy == b.policy
+            && a.rules.len() == b.rules.len()
+            && a.rules.iter().zip(&b.rules).all(rule)
+    };
+    a.name == b.name && a.chains.len() == b.chains.len() && a.chains.iter().zip(&b.chains).all(chain)
 }
 
 /// A counter as the model has it: its chain, its rule (`None` for a policy), its value.
@@ -191,7 +243,7 @@ fn kept(before: &Ruleset, after: &Ruleset) -> Vec<Option<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use skiff_dataplane::netfilter::ip_tables::rule::{Chain, IpMatch, Policy, Table, Target};
+    use skiff_dataplane::netfilter::ip_tables::rule::{IpMatch, Policy, Target};
 
     use super::*;
 

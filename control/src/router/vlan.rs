@@ -87,13 +87,6 @@ impl Router {
             tell(&handle.port, told, &wanted.get(dev).cloned().unwrap_or_default(), own);
         }
     }
-
-    /// The devices that stand on a port, itself included.
-    pub(super) fn standing_on(&self, port: IfIndex) -> Vec<IfIndex> {
-        let snapshot = self.shared.snapshot();
-        let all = snapshot.devices().filter(|device| base_ports(&snapshot, device).contains(&port));
-        all.map(|device| device.ifindex).collect()
-    }
 }
 
 /// What the devices of a snapshot need of the ports they lie on; nothing of ports without VLANs.

@@ -51,6 +51,13 @@ impl Rtnl {
         }
     }
 
+    /// Gives a device a hardware address that its bond has chosen: only it.
+    pub fn assign_mac(&mut self, dev: IfIndex, mac: MacAddr) -> Effects {
+        let mut effects = Effects::default();
+        self.set_mac(dev, mac, &mut effects);
+        effects
+    }
+
     /// A VLAN that comes up takes the address of the device below, if nobody set its own.
     pub(super) fn borrow_mac(&mut self, dev: IfIndex, effects: &mut Effects) {
         let Some(link) = self.links.get(dev).filter(|link| link.borrowed_mac) else { return };

@@ -35,9 +35,9 @@ fn rows(shared: &Shared) -> Vec<(String, u64)> {
     let sum = |counter: &dyn Fn(&LcoreCells) -> u64| shared.all_cells().iter().map(counter).sum::<u64>();
     let mibs = Mib::ALL.iter().map(|&mib| (mib.name().to_owned(), sum(&|cells| cells.mib(mib).get())));
     // The kernel has no row for a type before its first message, whatever is asked for.
-    let by_type = (0..=u8::MAX)
-        .map(|t| (format!("IcmpMsgOutType{t}"), sum(&|cells| cells.icmp_out(t).get())))
-        .filter(|(_, value)| *value > 0);
+    let received = (0..=u8::MAX).map(|t| (format!("IcmpMsgInType{t}"), sum(&|cells| cells.icmp_in(t).get())));
+    let sent = (0..=u8::MAX).map(|t| (format!("IcmpMsgOutType{t}"), sum(&|cells| cells.icmp_out(t).get())));
+    let by_type = received.chain(sent).filter(|(_, value)| *value > 0);
     let mut rows: Vec<_> = mibs.chain(by_type).collect();
     rows.sort_by_key(|(name, _)| group(name));
     rows

@@ -175,8 +175,12 @@ named_enum! {
         TcpInSegs = "TcpInSegs",
         /// TCP segments in with errors.
         TcpInErrs = "TcpInErrs",
+        /// TCP segments sent: resets.
+        TcpOutSegs = "TcpOutSegs",
         /// TCP resets sent.
         TcpOutRsts = "TcpOutRsts",
+        /// TCP checksum errors.
+        TcpInCsumErrors = "TcpInCsumErrors",
         /// Reverse path filter.
         TcpExtIPReversePathFilter = "TcpExtIPReversePathFilter",
         /// ARP requests not answered because of arp_filter.

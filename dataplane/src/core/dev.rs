@@ -2,9 +2,10 @@
 //!
 //! Uses:  the Ethernet header, and where IPv4 has its destination, to bring the route closer.
 //! Sets:  every field (a received mbuf's are not cleared), pkt_type, network_offset.
-//! Next:  vlan_do_receive, hook L2_INPUT, ip_list_rcv, arp_process.
+//! Next:  vlan_do_receive, bond_handle_frame (members of a bond), hook L2_INPUT, ip_list_rcv, arp_process.
 //! Drops: dev_ready (device down), otherhost, unhandled_proto.
 
+use super::bond_rcv::{bond_handle_finish, bond_handle_frame};
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
 use super::vlan_rcv::{is_tagged, l2_input, vlan_do_receive, vlan_do_receive_list};
@@ -12,6 +13,7 @@ use crate::device::NetDevice;
 use crate::device::vlan::MAX_NESTING;
 use crate::ipv4::ip_input::ip_list_rcv;
 use crate::neigh::arp_process::arp_process;
+use crate::net::IfIndex;
 use crate::netfilter::hooks::Hook;
 use crate::skb::eth::{self, ETH_P_ARP, ETH_P_IP, EthHeader};
 use crate::skb::{Skb, SkbExt, SkbFields, SkbList, pkt_type};
@@ -22,6 +24,9 @@ pub fn netif_receive_skb_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice,
     if !dev.up {
         env.cells.device(dev.ifindex).rx_dropped.add(list.len() as u64);
         return env.kfree_skb_list(list, Node::NetifReceive, DropReason::DevReady);
+    }
+    if dev.master != IfIndex::NONE {
+        return bond_handle_frame(env, hands, dev, list);
     }
     if dev.untags {
         return vlan_do_receive_list(env, hands, dev, list);
@@ -115,6 +120,9 @@ fn demux_and_finish_vlan(
 
 /// What comes after the hook L2_INPUT, which may have changed frames: nothing that was seen before holds.
 pub fn netif_receive_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
+    if dev.master != IfIndex::NONE {
+        return bond_handle_finish(env, hands, dev, list);
+    }
     let mac = dev.mac_word();
     let odd = list.mask_of(|skb| skb.is_vlan_stripped() || has_kept_tag(skb));
     let mut tagged = SkbList::new();

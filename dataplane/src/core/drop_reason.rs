@@ -112,6 +112,8 @@ named_enum! {
         DevReady = "dev_ready",
         /// No memory for a header or a copy.
         Nomem = "nomem",
+        /// A bond has no member that may send.
+        NoTxTarget = "no_tx_target",
         /// The transmit ring took no more.
         TxFull = "tx_full",
         /// The queue to the lcore that owns the transmit queue, or the source of a fragment, was full.
@@ -132,6 +134,8 @@ named_enum! {
         NetifReceive = "netif_receive_skb_list",
         /// Tagged frames to their VLAN devices.
         VlanDoReceive = "vlan_do_receive",
+        /// What members of a bond receive.
+        BondHandleFrame = "bond_handle_frame",
         /// Address resolution.
         ArpRcv = "arp_rcv",
         /// IPv4 header checks.
@@ -156,6 +160,8 @@ named_enum! {
         VlanXmit = "vlan_dev_hard_start_xmit",
         /// Choice of the transmit queue.
         DevQueueXmit = "dev_queue_xmit",
+        /// Choice of the bond's member.
+        BondStartXmit = "bond_start_xmit",
         /// The driver's transmit ring.
         HardStartXmit = "hard_start_xmit",
     }

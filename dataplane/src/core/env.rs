@@ -3,6 +3,7 @@
 use skiff_pmd::Pool;
 use skiff_pmd::rdtsc;
 
+use super::bond_xmit::BondTurns;
 use super::counters::LcoreCells;
 use super::drop_reason::{DropReason, Node};
 use super::shared::Shared;
@@ -92,6 +93,8 @@ pub struct Hands {
     pub pool: Pool,
     /// Fragments of the sources this lcore owns.
     pub frags: FragTable<Skb>,
+    /// Whose turn it is in bonds that send in turn.
+    pub bond_turns: BondTurns,
     lcore: usize,
     ip_id: u16,
     rng: u64,
@@ -101,7 +104,15 @@ impl Hands {
     /// Hands for worker `lcore`.
     pub fn new(lcore: usize, tx: TxTable, pool: Pool, seed: u64) -> Self {
         let seed = (seed ^ (lcore as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
-        Hands { tx, pool, lcore, frags: FragTable::default(), ip_id: seed as u16, rng: seed }
+        Hands {
+            tx,
+            pool,
+            lcore,
+            frags: FragTable::default(),
+            bond_turns: BondTurns::default(),
+            ip_id: seed as u16,
+            rng: seed,
+        }
     }
 
     /// Number of the worker they belong to.

@@ -21,7 +21,7 @@ use crate::ipv4::ip_frag;
 use crate::ipv4::ipmr;
 use crate::neigh::table::coarse;
 use crate::netfilter::queue::nf_reinject;
-use crate::skb::{SkbExt, SkbList, flags};
+use crate::skb::SkbList;
 use crate::time::Instant;
 
 /// Messages from the control thread an lcore takes in one round.
@@ -242,10 +242,7 @@ fn serve_control(env: &Env<'_>, hands: &mut Hands, id: usize) -> usize {
             ToLcore::McLocalOut(skb) => ipmr::ip_mc_local_out(env, hands, skb),
             ToLcore::McResolved(skb) => ipmr::ip_mr_resolved(env, hands, skb),
             ToLcore::NeighFailed(mut skb) => {
-                // A packet of our own: there is nobody to tell.
-                if skb.fields().flags & flags::LOCAL_OUT == 0 {
-                    ipv4_send_dest_unreach(env, hands, &mut skb);
-                }
+                ipv4_send_dest_unreach(env, hands, &mut skb);
                 env.kfree_skb(skb, Node::NeighResolve, DropReason::NeighFailed);
             }
             ToLcore::NfReinject(reinject) => nf_reinject(env, hands, reinject),

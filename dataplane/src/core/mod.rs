@@ -1,6 +1,9 @@
 //! What every stage leans on: the lcore's main loop, the configuration it reads, what it counts, and the machinery
 //! shared between lcores and control.
 
+pub mod bond_hash;
+pub mod bond_rcv;
+pub mod bond_xmit;
 pub mod counters;
 pub mod dev;
 pub mod drop_reason;

@@ -22,10 +22,10 @@ use crate::ipv4::ip_frag::{DefragUser, FragShared, MOST_HANDED};
 use crate::ipv4::ipmr::PuntBudget;
 use crate::ipv4::martian::{LineLimiter, Martian};
 use crate::ipv4::redirect_limit::RedirectLimiter;
-use crate::neigh::arp::ArpFrame;
+use crate::neigh::arp::{ArpFrame, ArpOp};
 use crate::neigh::arp_rcv::Learn;
 use crate::neigh::table::{NeighId, NeighTable};
-use crate::net::IfIndex;
+use crate::net::{IfIndex, MacAddr};
 use crate::netfilter::nf_log::{LogMessage, NfLog};
 use crate::netfilter::queue::{NfQueue, Queued, Reinject};
 use crate::skb::Skb;
@@ -36,6 +36,8 @@ const TO_CONTROL: usize = 4096;
 const UNRESOLVED_TO_CONTROL: u32 = 256;
 /// IGMP messages that may wait among them.
 const IGMP_TO_CONTROL: u32 = 1024;
+/// LACP and marker frames that may wait among them.
+const SLOW_TO_CONTROL: u32 = 256;
 /// Messages that may wait for one lcore.
 const TO_LCORE: usize = 4096;
 /// Packets that may be on their way to listeners. Beyond them each counts as lost to a full queue of its own.
@@ -95,6 +97,27 @@ pub enum ToControl {
         /// The answer.
         frame: ArpFrame,
     },
+    /// A LACP or marker frame (IEEE 802.1AX) on a member of an 802.3ad bond; the control thread counts it as delivered
+    /// and gives a place of the budget back.
+    SlowProtocol {
+        /// The member.
+        dev: IfIndex,
+        /// The frame from its Ethernet header on, of any length.
+        skb: Skb,
+    },
+    /// A member of a bond that watches ARP received some. The packet itself goes its way.
+    BondArp {
+        /// The member.
+        dev: IfIndex,
+        /// Request or reply.
+        op: ArpOp,
+        /// Sender address, host byte order.
+        sip: u32,
+        /// Target address, host byte order.
+        tip: u32,
+        /// Sender hardware address.
+        sha: MacAddr,
+    },
 }
 
 /// What the control thread, or another lcore, asks of an lcore.
@@ -143,6 +166,8 @@ pub struct Shared {
     pub unresolved_budget: PuntBudget,
     /// How many IGMP messages may be on their way to the control thread.
     pub igmp_budget: PuntBudget,
+    /// How many LACP and marker frames may be on their way to the control thread.
+    pub slow_budget: PuntBudget,
     /// What reassembly holds, and where.
     pub frags: FragShared,
     /// How many lines about odd packets the log may get.
@@ -194,6 +219,7 @@ impl Shared {
             redirect_limit: RedirectLimiter::default(),
             unresolved_budget: PuntBudget::new(UNRESOLVED_TO_CONTROL),
             igmp_budget: PuntBudget::new(IGMP_TO_CONTROL),
+            slow_budget: PuntBudget::new(SLOW_TO_CONTROL),
             frags: FragShared::default(),
             martian_lines: LineLimiter::default(),
             qsbr,

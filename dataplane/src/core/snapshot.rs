@@ -197,6 +197,11 @@ impl Snapshot {
 fn stack(table: &mut [NetDevice]) {
     let mut groups: BTreeMap<usize, Vec<_>> = BTreeMap::new();
     let mut masters = Vec::new();
+    for device in table.iter_mut() {
+        if let Some(bond) = &mut device.bond {
+            Arc::make_mut(bond).prepare();
+        }
+    }
     for device in table.iter() {
         if let Some(vlan) = device.vlan.as_ref().filter(|_| nesting(table, device) <= MAX_NESTING) {
             groups.entry(vlan.real_dev.index()).or_default().push((vlan.proto, vlan.vid, device.ifindex));
@@ -211,7 +216,8 @@ fn stack(table: &mut [NetDevice]) {
         }
     }
     for (at, master) in masters {
-        if let Some(device) = table.get_mut(at) {
+        // A bond is no member of another, whatever is asked: what is received goes up one step and ends.
+        if let Some(device) = table.get_mut(at).filter(|device| device.bond.is_none()) {
             device.master = master;
         }
     }

@@ -1,7 +1,7 @@
 //! `dev_queue_xmit` and `hard_start_xmit`: from a device to a driver's transmit ring.
 //!
 //! Uses:  oif.   Sets: nothing.
-//! Next:  hooks L2_ENQUEUE and L2_DEQUEUE, the wire; vlan_dev_hard_start_xmit for VLAN devices.
+//! Next:  hooks L2_ENQUEUE and L2_DEQUEUE, the wire; vlan_dev_hard_start_xmit for VLAN devices, bond_start_xmit for bonds.
 //! Drops: dev_ready (device not running), tx_full (ring full), handoff_full.
 //!
 //! Packets gather in one buffer a port and go to the driver when 32 are there or the poll round ends, so a driver
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use skiff_pmd::{Ring, TxQueue};
 
+use super::bond_xmit::bond_start_xmit;
 use super::counters::MAX_PORTS;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
@@ -219,6 +220,7 @@ fn queue_upper(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbLis
     let dev = env.snap.device(oif);
     match dev.kind {
         DeviceKind::Vlan if dev.is_running() => vlan_dev_hard_start_xmit(env, hands, dev, list),
+        DeviceKind::Bond if dev.up => bond_start_xmit(env, hands, dev, list),
         _ => refuse_list(env, list),
     }
 }
@@ -233,12 +235,30 @@ pub(super) fn refuse_list(env: &Env<'_>, list: &mut SkbList) -> Refused {
     refused
 }
 
+/// Packets that a bond has given to its member `dev`, all with that in their `oif` field: they pass the hook L2_ENQUEUE
+/// there too. What the member did not take.
+pub(super) fn lower_xmit(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, list: &mut SkbList) -> Refused {
+    if env.snap.hooks.has(Hook::L2Enqueue) {
+        return dev_queue_again(env, hands, list);
+    }
+    queue_all(env, hands, dev, list)
+}
+
 #[cold]
 fn refuse(env: &Env<'_>, skb: Skb) -> Refused {
     let refused = Refused { packets: 1, bytes: skb.len() as u64 };
-    env.cells.device(IfIndex(skb.fields().oif)).tx_dropped.add(1);
+    count_tx_dropped(env, IfIndex(skb.fields().oif), 1);
     env.kfree_skb(skb, Node::DevQueueXmit, DropReason::DevReady);
     refused
+}
+
+/// Counts packets that a device did not send. A bond's counters are the sums of its members'.
+fn count_tx_dropped(env: &Env<'_>, dev: IfIndex, packets: u64) {
+    env.cells.device(dev).tx_dropped.add(packets);
+    let master = env.snap.device(dev).master;
+    if master != IfIndex::NONE {
+        env.cells.device(master).tx_dropped.add(packets);
+    }
 }
 
 /// Gives every waiting packet to its driver. Called at the end of each poll round.
@@ -317,16 +337,23 @@ fn transmit(env: &Env<'_>, path: &mut TxPath, dev: IfIndex, buffer: &mut SkbList
             queue_cells.packets.add(sent);
             cells.tx_packets.add(sent);
             cells.tx_bytes.add(bytes - left);
+            let master = env.snap.device(dev).master;
+            if master != IfIndex::NONE {
+                // A bond's counters are the sums of its members'.
+                let cells = env.cells.device(master);
+                cells.tx_packets.add(sent);
+                cells.tx_bytes.add(bytes - left);
+            }
             if sent < offered {
                 queue_cells.full.add(1);
-                cells.tx_dropped.add(offered - sent);
+                count_tx_dropped(env, dev, offered - sent);
                 env.kfree_skb_list(buffer, Node::HardStartXmit, DropReason::TxFull);
             }
         }
         TxPath::Handoff(ring) => {
             ring.enqueue_burst(buffer);
             if !buffer.is_empty() {
-                cells.tx_dropped.add(buffer.len() as u64);
+                count_tx_dropped(env, dev, buffer.len() as u64);
                 env.kfree_skb_list(buffer, Node::HardStartXmit, DropReason::HandoffFull);
             }
         }

@@ -1,6 +1,8 @@
 //! The network device table: ports, VLANs, bonds and the loopback, with what IP needs to know of them.
 
 pub mod bond;
+pub mod bond_rlb;
+pub mod bond_tlb;
 pub mod vlan;
 
 use std::net::Ipv4Addr;

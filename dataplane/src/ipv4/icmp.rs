@@ -116,8 +116,11 @@ pub(super) fn echoed(env: &Env<'_>, about: &Skb, options: &IpOptions) -> Option<
     ip_options_echo(env, about.network().get(..header_len)?, options)
 }
 
-/// Asks the limiters, and counts what they withhold.
+/// Asks the limiters, and counts what they withhold. What stays here is not limited.
 pub(super) fn may_send(env: &Env<'_>, hands: &mut Hands, icmp_type: u8, code: u8, to: u32) -> bool {
+    if env.snap.local.contains(to) {
+        return true;
+    }
     let verdict = env.shared.icmp_limit.allow(icmp_type, code, to, env.now.as_millis(), hands.random());
     match verdict {
         Verdict::Allowed => return true,
@@ -165,17 +168,20 @@ fn may_report(about: &Skb, header: &Ipv4Header<'_>) -> bool {
 /// one that faces where the error goes. `None` if there is no way back.
 fn way_back(env: &Env<'_>, about: &Skb, sender: u32, to: u32, dst: u32) -> Option<(u32, u16)> {
     let hop = source::hop_towards(env, to)?;
-    if !matches!(hop.kind, Kind::Gateway | Kind::Link) {
+    if !source::is_way(hop.kind) {
         return None;
     }
-    let addr = if env.snap.local.contains(dst) {
+    // A packet whose source route goes on was sent to us, but is not for us.
+    let for_us = about.fields().flags & flags::SRR_HIT == 0 && env.snap.local.contains(dst);
+    let addr = if for_us {
         dst
     } else if env.snap.sysctl.icmp_errors_use_inbound_ifaddr {
         source::inet_select_addr(env, env.snap.device(IfIndex(about.fields().iif)), sender)
     } else {
         source::preferred(env, &hop)
     };
-    Some((if addr == 0 { INADDR_DUMMY } else { addr }, hop.mtu))
+    let mtu = if hop.kind == Kind::Local { u16::MAX } else { hop.mtu };
+    Some((if addr == 0 { INADDR_DUMMY } else { addr }, mtu))
 }
 
 /// A packet of our own: Ethernet header room, IP header, and `total_len` worth of payload that `fill` writes.

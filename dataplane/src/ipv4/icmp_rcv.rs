@@ -2,8 +2,8 @@
 //!
 //! Uses:  the IP header, flags.   Sets: for echo replies everything an own packet needs.
 //! Next:  ip_local_out (replies).
-//! Drops: icmp_csum, invalid_proto (a broadcast that is not answered), unhandled_proto, pkt_too_small, ip_inhdr and
-//!        not_specified (errors that quote no packet).
+//! Drops: icmp_csum, invalid_proto (a broadcast that is not answered), no_socket (replies), unhandled_proto,
+//!        pkt_too_small, ip_inhdr and not_specified (errors that quote no packet).
 //!
 //! Echo requests, timestamp requests and, if wanted, extended echo requests are answered; address masks are not. Errors
 //! find no socket here, so those about UDP and TCP count as errors in turn, as on a kernel whose sockets are gone.
@@ -29,6 +29,8 @@ use crate::skb::{Skb, SkbExt, SkbFields, checksum, eth, flags, pkt_type};
 
 /// A timestamp message: header and three times.
 const TIMESTAMP_LEN: usize = HEADER_LEN + 12;
+/// What every answer is counted as when it is sent: the kernel looks at the type of the flow, which is 0.
+const COUNTED_AS: u8 = ICMP_ECHOREPLY;
 /// Highest code of destination unreachable.
 const NR_ICMP_UNREACH: u8 = 15;
 
@@ -49,18 +51,23 @@ pub fn icmp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
     };
     count_in(env, icmp_type);
     let broadcast = skb.fields().flags & flags::NO_ICMP != 0;
-    if icmp_type != ICMP_EXT_ECHO && broadcast && !takes_broadcast(env, icmp_type) {
+    if !matches!(icmp_type, ICMP_EXT_ECHO | ICMP_EXT_ECHOREPLY)
+        && broadcast
+        && !takes_broadcast(env, icmp_type)
+    {
         mib(Mib::IcmpInErrors);
         return Err((skb, DropReason::InvalidProto));
     }
     let refused = match icmp_type {
         ICMP_ECHO | ICMP_EXT_ECHO => return icmp_echo(env, hands, skb, icmp_type, code),
+        // Nobody here asked.
+        ICMP_ECHOREPLY | ICMP_EXT_ECHOREPLY => return Err((skb, DropReason::NoSocket)),
         ICMP_TIMESTAMP => icmp_timestamp(env, hands, &skb),
         ICMP_DEST_UNREACH | ICMP_SOURCE_QUENCH | ICMP_TIME_EXCEEDED | ICMP_PARAMETERPROB => {
             icmp_unreach(env, &skb, icmp_type, code)
         }
         ICMP_REDIRECT => icmp_redirect(env, &skb),
-        0..=NR_ICMP_TYPES | ICMP_EXT_ECHOREPLY => None,
+        0..=NR_ICMP_TYPES => None,
         _ => Some(DropReason::UnhandledProto),
     };
     match refused {
@@ -193,7 +200,7 @@ fn icmp_echo(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, icmp_type: u8, code
     // The request was consumed and the reply made, though both are the same mbuf.
     env.cells.delivered.add(1);
     env.cells.created.add(1);
-    count_out(env, first[0]);
+    count_out(env, COUNTED_AS);
     ip_local_out(env, hands, skb);
     Ok(())
 }
@@ -236,7 +243,7 @@ fn icmp_timestamp(env: &Env<'_>, hands: &mut Hands, skb: &Skb) -> Option<DropRea
         message[2..4].copy_from_slice(&check.to_be_bytes());
         true
     });
-    send_message(env, hands, built, ICMP_TIMESTAMPREPLY);
+    send_message(env, hands, built, COUNTED_AS);
     None
 }
 

@@ -70,7 +70,7 @@ fn is_plain_and_good(skb: &Skb) -> (bool, usize) {
 /// Counts packets by their congestion bits (RFC 3168), where not all of a burst are without: every one whose header can be
 /// read, whatever else is wrong with it.
 #[cold]
-fn count_ecn(env: &Env<'_>, list: &mut SkbList) {
+pub(super) fn count_ecn(env: &Env<'_>, list: &mut SkbList) {
     const MIBS: [Mib; 4] =
         [Mib::IpExtInNoECTPkts, Mib::IpExtInECT1Pkts, Mib::IpExtInECT0Pkts, Mib::IpExtInCEPkts];
     let mut packets = [0; MIBS.len()];

@@ -3,7 +3,7 @@
 //! Uses:  the IP header, flags, pkt_type.   Sets: nothing.
 //! Next:  ip_defrag (fragments), hook LOCAL_IN, icmp_rcv, ip_local_out (reset), icmp_send (port and protocol
 //!        unreachable).
-//! Drops: udp_csum, tcp_csum, no_socket, ip_noproto.
+//! Drops: udp_csum, tcp_csum, no_socket, ip_noproto, not_specified (PIM).
 
 use super::icmp::{echoed, icmp_send, new_packet_with};
 use super::icmp_rcv::icmp_rcv;
@@ -89,7 +89,10 @@ fn ip_local_deliver(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) -> Delivered
     skb.pull(wanted);
     let Some(header) = Ipv4Header::parse(skb.network()) else { return Err((skb, DropReason::IpInhdr)) };
     let protocol = header.protocol();
-    if matches!(protocol, ipv4::IPPROTO_ICMP | ipv4::IPPROTO_UDP | ipv4::IPPROTO_TCP | ipv4::IPPROTO_IGMP) {
+    if matches!(
+        protocol,
+        ipv4::IPPROTO_ICMP | ipv4::IPPROTO_UDP | ipv4::IPPROTO_TCP | ipv4::IPPROTO_IGMP | ipv4::IPPROTO_PIM
+    ) {
         env.cells.mib(Mib::IpInDelivers).add(1);
     }
     match protocol {
@@ -100,6 +103,8 @@ fn ip_local_deliver(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) -> Delivered
             ipmr::punt_igmp(env, IfIndex(fields.iif), skb);
             Ok(())
         }
+        // Known, so that nobody is told otherwise, but there is no rendezvous point here.
+        ipv4::IPPROTO_PIM => Err((skb, DropReason::NotSpecified)),
         _ => {
             env.cells.mib(Mib::IpInUnknownProtos).add(1);
             icmp_send(env, hands, &skb, ICMP_DEST_UNREACH, unreach::PROT, 0);
@@ -184,6 +189,7 @@ fn tcp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
     }
     let pseudo = checksum::pseudo_header(ip.src(), ip.dst(), ipv4::IPPROTO_TCP, payload);
     if checksum::fold(u64::from(pseudo) + u64::from(payload_sum(&skb, payload))) != 0xffff {
+        env.cells.mib(Mib::TcpInCsumErrors).add(1);
         env.cells.mib(Mib::TcpInErrs).add(1);
         return Err((skb, DropReason::TcpCsum));
     }
@@ -206,6 +212,7 @@ fn send_reset(
     let Some(mut options) = echoed(env, skb, &options) else { return };
     let to = options.first_hop().unwrap_or(src);
     // Counted whether or not there is a way for it.
+    env.cells.mib(Mib::TcpOutSegs).add(1);
     env.cells.mib(Mib::TcpOutRsts).add(1);
     if !source::has_way(env, to) {
         return;

@@ -30,6 +30,7 @@ pub const IPOPT_NOOP: u8 = 1;
 const IPOPT_RR: u8 = 7;
 const IPOPT_TIMESTAMP: u8 = 68;
 const IPOPT_LSRR: u8 = 131;
+const IPOPT_CIPSO: u8 = 134;
 const IPOPT_SSRR: u8 = 137;
 const IPOPT_RA: u8 = 148;
 
@@ -38,6 +39,9 @@ const IPOPT_TS_TSONLY: u8 = 0;
 pub const IPOPT_TS_TSANDADDR: u8 = 1;
 /// Timestamps of the hosts whose addresses are already there.
 pub const IPOPT_TS_PRESPEC: u8 = 3;
+
+/// Shortest security option: its head and one tag without content.
+const CIPSO_MIN_LEN: usize = 8;
 
 /// Most bytes of options in a header.
 pub const MAX_OPTIONS: usize = 40;
@@ -51,6 +55,8 @@ pub struct IpOptions {
     pub ts: Option<usize>,
     /// Loose or strict source route.
     pub srr: Option<usize>,
+    /// Security labels, which the answer repeats.
+    pub cipso: Option<usize>,
     /// The source route is a strict one.
     pub strict: bool,
     /// The record route had room: its last entry is ours.
@@ -82,6 +88,7 @@ impl IpOptions {
                 }
                 IPOPT_RR => found.rr = Some(at),
                 IPOPT_TIMESTAMP => found.ts = Some(at),
+                IPOPT_CIPSO => found.cipso = Some(at),
                 IPOPT_LSRR | IPOPT_SSRR => (found.srr, found.strict) = (Some(at), kind == IPOPT_SSRR),
                 _ => {}
             }
@@ -176,6 +183,11 @@ fn compile_one<F: Fn(u32) -> bool>(
             found.ts = Some(at);
         }
         IPOPT_RA if option.len() < 4 => return Err(1),
+        // Security labels (FIPS 188) of a domain of interpretation we do not know, as we know none.
+        IPOPT_CIPSO => {
+            found.cipso = Some(at);
+            return Err(if option.len() < CIPSO_MIN_LEN { 1 } else { 2 });
+        }
         _ => {}
     }
     Ok(())
@@ -447,6 +459,8 @@ mod tests {
             (&[222, 40, 0, 0], 20),
             (&[131, 3, 4, 137, 3, 4], 23),
             (&[148, 3, 0, 0], 21),
+            (&[134, 7, 0, 0, 0, 1, 1], 21),
+            (&[134, 10, 0, 0, 0, 1, 1, 4, 0, 1], 22),
         ] {
             assert_eq!(compile(options).0, Err(pointer), "{options:?}");
         }

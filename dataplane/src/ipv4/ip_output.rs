@@ -1,12 +1,15 @@
 //! `ip_output`: the Ethernet header towards the neighbour, and fragmentation where the way out is narrower.
 //!
 //! Uses:  next_hop, oif, gateway, mtu, network_offset.   Sets: the Ethernet header.
-//! Next:  hooks LOCAL_OUT and POST_ROUTING, dev_queue_xmit, or the neighbour's queue (in control) until its address is known.
+//! Next:  hooks LOCAL_OUT and POST_ROUTING, dev_queue_xmit, or the neighbour's queue (in control) until its address is known;
+//!        loopback_xmit for what is for ourselves.
 //! Drops: punt_full (control thread busy), frag_failed, pkt_too_big (a packet of our own with DF).
 
 use super::icmp::icmp_send;
 use super::ip_fragment::ip_fragment;
 use super::ipmr::group_mac;
+use super::loopback::{dev_loopback_xmit, loopback_xmit};
+use super::source;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
@@ -20,7 +23,7 @@ use crate::netfilter::hooks::{Hook, nf_hook, nf_hook_list};
 use crate::skb::eth::{self, ETH_P_IP};
 use crate::skb::icmp::{ICMP_DEST_UNREACH, unreach};
 use crate::skb::ipv4::{self, IP_DF, Ipv4Header};
-use crate::skb::{Skb, SkbExt, SkbList};
+use crate::skb::{Skb, SkbExt, SkbList, flags};
 
 /// Sends a burst that has its routes.
 #[inline]
@@ -209,8 +212,12 @@ fn ip_finish_output2(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
         Some(Kind::Broadcast) => {
             env.cells.mib(Mib::IpExtOutBcastPkts).add(1);
             env.cells.mib(Mib::IpExtOutBcastOctets).add(skb.network_len() as u64);
+            if fields.flags & flags::LOCAL_OUT != 0 {
+                dev_loopback_xmit(env, hands, &skb);
+            }
             header_to(MacAddr::BROADCAST)
         }
+        Some(Kind::Local) => return loopback_xmit(env, hands, skb),
         _ => neighbour(env, &skb).and_then(|entry| {
             if !entry.state().is_connected() {
                 note_use(env, &skb, entry);
@@ -250,21 +257,20 @@ pub fn ip_local_out(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
     if hop.kind == Kind::Multipath {
         (id, hop) = super::route::fib_select_local_path(env, &skb, id, header.src());
     }
-    match hop.kind {
-        Kind::Gateway | Kind::Link | Kind::Broadcast => {
-            env.cells.mib(Mib::IpOutRequests).add(1);
-            super::route::set_route(&mut skb, id, &hop, dst);
-            let skb = match env.snap.hooks.has(Hook::LocalOut) {
-                true => nf_hook(env, hands, Hook::LocalOut, skb),
-                false => Some(skb),
-            };
-            if let Some(skb) = skb {
-                ip_output(env, hands, skb);
-            }
-        }
-        _ => {
-            env.cells.mib(Mib::IpOutNoRoutes).add(1);
-            env.kfree_skb(skb, Node::IpOutput, DropReason::IpInnoroutes);
-        }
+    if !source::is_way(hop.kind) {
+        env.cells.mib(Mib::IpOutNoRoutes).add(1);
+        return env.kfree_skb(skb, Node::IpOutput, DropReason::IpInnoroutes);
+    }
+    env.cells.mib(Mib::IpOutRequests).add(1);
+    super::route::set_route(&mut skb, id, &hop, dst);
+    if hop.kind == Kind::Local {
+        (skb.fields_mut().oif, skb.fields_mut().mtu) = (IfIndex::LOOPBACK.0, u16::MAX);
+    }
+    let skb = match env.snap.hooks.has(Hook::LocalOut) {
+        true => nf_hook(env, hands, Hook::LocalOut, skb),
+        false => Some(skb),
+    };
+    if let Some(skb) = skb {
+        ip_output(env, hands, skb);
     }
 }

@@ -13,6 +13,7 @@ pub mod ip_local_deliver;
 pub mod ip_options;
 pub mod ip_output;
 pub mod ipmr;
+pub mod loopback;
 pub mod martian;
 pub mod multipath_hash;
 pub mod options_echo;

@@ -1,5 +1,6 @@
 //! What the options of a packet become in the answer to it (RFC 1812 section 4.3.2.6, kernel `__ip_options_echo`): record
-//! route and timestamp go on with another entry of ours, a source route turns round, everything else is left out.
+//! route and timestamp go on with another entry of ours, a source route turns round, security labels stay, everything
+//! else is left out.
 
 use super::ip_options::{
     IPOPT_TS_PRESPEC, IPOPT_TS_TSANDADDR, IpOptions, MAX_OPTIONS, inet_current_timestamp, is_unicast, word,
@@ -94,6 +95,9 @@ fn echo(header: &[u8], options: &IpOptions, is_unicast: impl Fn(u32) -> bool) ->
     if let Some(option) = options.srr.and_then(option) {
         let sender = Ipv4Header::parse(header)?.src();
         turn_round(&mut reply, option, sender);
+    }
+    if let Some(option) = options.cipso.and_then(option) {
+        reply.push(option);
     }
     reply.len = reply.len.next_multiple_of(4).min(MAX_OPTIONS);
     Some(reply)

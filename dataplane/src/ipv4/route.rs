@@ -13,12 +13,13 @@ use super::ip_forward::ip_forward_list;
 use super::ip_local_deliver::ip_local_deliver_list;
 use super::ip_options;
 use super::ipmr::ip_mr_input;
+use super::loopback;
 use super::martian;
 use super::multipath_hash::{fib_multipath_hash, fib_select_best};
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
-use crate::device::NetDevice;
+use crate::device::{DeviceKind, NetDevice};
 use crate::fib::NextHopId;
 use crate::fib::next_hop::{Kind, NextHop};
 use crate::net::IfIndex;
@@ -215,7 +216,11 @@ fn ip_rcv_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb
         return refuse(env, skb, DropReason::IpInhdr);
     };
     let (src, dst) = (header.src(), header.dst());
-    let mut route = match ip_route_input(env, dev, &skb, src, dst) {
+    let routed = match dev.kind {
+        DeviceKind::Loopback => Ok(loopback::route(env, dst)),
+        _ => ip_route_input(env, dev, &skb, src, dst),
+    };
+    let mut route = match routed {
         Ok(route) => route,
         Err(reason) => {
             martian::refused(env, dev, &skb, reason);

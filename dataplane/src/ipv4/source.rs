@@ -41,8 +41,12 @@ pub fn hop_towards(env: &Env<'_>, addr: u32) -> Option<NextHop> {
 
 /// Whether a packet of our own finds a way to an address.
 pub fn has_way(env: &Env<'_>, addr: u32) -> bool {
-    let kind = hop_towards(env, addr).map(|hop| hop.kind);
-    matches!(kind, Some(Kind::Gateway | Kind::Link | Kind::Broadcast))
+    hop_towards(env, addr).is_some_and(|hop| is_way(hop.kind))
+}
+
+/// Whether packets of our own go where routes of this kind lead.
+pub fn is_way(kind: Kind) -> bool {
+    matches!(kind, Kind::Gateway | Kind::Link | Kind::Broadcast | Kind::Local)
 }
 
 /// A primary address of `dev`, of the subnet of `dst` if it has one there; of another device if it has none at all; 0

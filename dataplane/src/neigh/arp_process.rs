@@ -2,11 +2,11 @@
 //!
 //! Uses:  the Ethernet header, pkt_type, iif.   Sets: oif.
 //! Next:  dev_queue_xmit (an answer, made in place), the control thread (what was learnt, answers that wait).
-//! Drops: arp_ignored, punt_full (control thread busy).
+//! Drops: pkt_too_small, arp_ignored, punt_full (control thread busy).
 //!
 //! Requests are answered here and now; the neighbour machine, its timers and queues are the control thread's.
 
-use super::arp::ArpView;
+use super::arp::{ArpError, ArpView};
 use super::arp_rcv::{ArpDevice, ArpRoutes, ArpVerdict, FrameTo, Ignored, Learn, Way, arp_rcv};
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
@@ -30,8 +30,10 @@ pub fn arp_process(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: S
     let behind = usize::from(skb.fields().network_offset).saturating_sub(eth::HEADER_LEN);
     let wanted = skb.len().min(ARP_FRAME_LEN + behind);
     skb.pull(wanted);
-    let Ok(arp) = ArpView::parse(skb.network()) else {
-        return env.kfree_skb(skb, Node::ArpRcv, DropReason::ArpIgnored);
+    let arp = match ArpView::parse(skb.network()) {
+        Ok(arp) => arp,
+        Err(ArpError::Truncated) => return env.kfree_skb(skb, Node::ArpRcv, DropReason::PktTooSmall),
+        Err(_) => return env.kfree_skb(skb, Node::ArpRcv, DropReason::ArpIgnored),
     };
     let to = match skb.fields().pkt_type {
         pkt_type::HOST => FrameTo::Us,

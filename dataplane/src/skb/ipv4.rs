@@ -15,6 +15,8 @@ pub const IPPROTO_IGMP: u8 = 2;
 pub const IPPROTO_TCP: u8 = 6;
 /// UDP.
 pub const IPPROTO_UDP: u8 = 17;
+/// Protocol Independent Multicast.
+pub const IPPROTO_PIM: u8 = 103;
 
 /// Don't Fragment, in the flags-and-offset word.
 pub const IP_DF: u16 = 0x4000;

@@ -12,6 +12,7 @@
 
 #![allow(dead_code, unused_imports)]
 
+pub mod bonds;
 pub mod frames;
 
 use std::collections::BTreeMap;
@@ -452,6 +453,11 @@ impl Rig {
                 ToControl::Igmp { .. } => {
                     texts.push("Igmp".to_owned());
                     self.shared.igmp_budget.give_back();
+                    self.shared.control_cells().delivered.add(1);
+                }
+                ToControl::SlowProtocol { dev, skb } => {
+                    texts.push(format!("SlowProtocol on {dev}: {:x?}", &skb.data()[12..15]));
+                    self.shared.slow_budget.give_back();
                     self.shared.control_cells().delivered.add(1);
                 }
                 ToControl::McUnresolved { .. } => {

@@ -8,8 +8,16 @@ use super::shape::Port;
 use crate::frames::Frame;
 
 /// Reasons of skiff that say more where the kernel has no word, `not_specified`.
-const SAYS_MORE: [&str; 6] =
-    ["arp_ignored", "no_socket", "pkt_too_small", "invalid_proto", "unhandled_proto", "ip_invalid_source"];
+const SAYS_MORE: [&str; 8] = [
+    "arp_ignored",
+    "frag_discard",
+    "no_socket",
+    "pkt_too_big",
+    "pkt_too_small",
+    "invalid_proto",
+    "unhandled_proto",
+    "ip_invalid_source",
+];
 
 /// Everything that could be seen of a router during a probe.
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,7 @@ use super::compare::{self, Outcome, Rule, Verdict, differences, forgive_better_w
 use super::dut::{Counted, Dut};
 use super::kernel::Kernel;
 use super::normal;
-use super::probe::{Host, Probe, Scene, Step};
+use super::probe::{Host, Multicast, Probe, Scene, Step};
 use super::shape::{self, Port};
 use super::trace::DropTrace;
 use crate::frames::{Frame, RawSocket};
@@ -22,12 +22,20 @@ const RECEIVE_LIMIT: Duration = Duration::from_millis(500);
 /// How long two outcomes may take to become the same.
 const AGREE_LIMIT: Duration = Duration::from_millis(150);
 
+/// How long a router reports a change of its memberships (RFC 3376 section 8: twice, within a second each).
+const REPORTS: Duration = Duration::from_millis(2200);
+/// How often a probe is put again whose outcomes differ.
+const REPEATS: usize = 2;
+
 /// Both labs.
 pub struct Driver {
     kernel: Kernel,
     skiff: Dut,
     trace: Option<DropTrace>,
-    hosts: u16,
+    /// What both have to do with multicast now.
+    multicast: Multicast,
+    /// Who the probe is.
+    host: Host,
     seen: Seen,
     /// Drops of the last probe that skiff has a word for and the kernel has none.
     better_words: i64,
@@ -65,7 +73,8 @@ impl Driver {
             kernel,
             skiff,
             trace: DropTrace::start(),
-            hosts: 0,
+            multicast: Multicast::default(),
+            host: Host(0),
             seen: Seen::default(),
             better_words: 0,
             missing: BTreeSet::new(),
@@ -81,39 +90,36 @@ impl Driver {
             }
             let refused = self.enter(scene);
             for probe in scene.probes.iter().filter(|probe| compare::matches(wanted, &probe.name)) {
-                let (kernel, skiff) = self.twice_if_need_be(probe, &refused, rules, &mut report);
+                let (kernel, skiff) = self.again_if_need_be(probe, &refused, rules, &mut report);
                 report.better_words += self.better_words;
                 report.add(scene, &probe.name, kernel, skiff, rules);
             }
-            for command in scene.undo.iter().rev() {
-                self.kernel.ip(command);
-                let _ = self.skiff.ip(command);
-            }
+            self.leave(scene);
         }
         report.missing = std::mem::take(&mut self.missing);
         report
     }
 
     /// A probe whose outcomes differ is put again, as another host: limiters and timers of a busy machine may have gone
-    /// different ways. What differs twice differs.
-    fn twice_if_need_be(
+    /// different ways. What differs each time differs.
+    fn again_if_need_be(
         &mut self,
         probe: &Probe,
         refused: &Option<String>,
         rules: &[Rule],
         report: &mut Report,
     ) -> (Outcome, Outcome) {
-        let mut once = || {
+        let mut left = REPEATS;
+        loop {
             let (kernel, mut skiff) = self.probe(probe, rules);
             skiff.refused.clone_from(refused);
-            (kernel, skiff)
-        };
-        let (kernel, skiff) = once();
-        if judge(&probe.name, &differences(&kernel, &skiff), rules) != Verdict::Unexpected {
-            return (kernel, skiff);
+            let verdict = judge(&probe.name, &differences(&kernel, &skiff), rules);
+            if left == 0 || verdict != Verdict::Unexpected {
+                return (kernel, skiff);
+            }
+            left -= 1;
+            report.repeated += 1;
         }
-        report.repeated += 1;
-        once()
     }
 
     /// Brings both routers to the settings of a scene. Returns what skiff refused.
@@ -128,14 +134,36 @@ impl Driver {
             self.kernel.ip(command);
             refused = refused.or(self.skiff.ip(command).err());
         }
+        refused = refused.or(self.set_multicast(&scene.multicast).err());
         self.settle(0);
         refused
     }
 
+    /// Joins groups and routes multicast, instead of what the scene before wanted.
+    fn set_multicast(&mut self, wanted: &Multicast) -> Result<(), String> {
+        if self.multicast == *wanted {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.multicast, wanted.clone());
+        self.kernel.set_multicast(wanted);
+        let _ = self.skiff.set_multicast(&before, false);
+        let done = self.skiff.set_multicast(wanted, true);
+        self.pump_for(REPORTS);
+        done
+    }
+
+    /// Undoes what a scene set up.
+    fn leave(&mut self, scene: &Scene) {
+        for command in scene.undo.iter().rev() {
+            self.kernel.ip(command);
+            let _ = self.skiff.ip(command);
+        }
+    }
+
     fn probe(&mut self, probe: &Probe, rules: &[Rule]) -> (Outcome, Outcome) {
-        let host = Host(self.hosts);
-        self.hosts += 1;
         self.pump(Duration::ZERO);
+        self.host = Host(self.host.0 + 1);
+        let host = self.host;
         if let Some(trace) = &mut self.trace {
             trace.take();
         }
@@ -212,11 +240,14 @@ impl Driver {
         let _ = poll(&mut fds, timeout);
         for (kernel, port, socket) in sockets {
             while let Some(frame) = socket.receive() {
-                self.seen.last = Some(Instant::now());
                 if let Some(answer) = arp_answer(port, &frame) {
                     socket.send(&answer);
                     self.seen.sent += i64::from(!kernel);
                 }
+                if is_late(self.host, &frame) {
+                    continue;
+                }
+                self.seen.last = Some(Instant::now());
                 let seen = if kernel { &mut self.seen.kernel } else { &mut self.seen.skiff };
                 seen[port.index()].push(frame);
             }
@@ -233,7 +264,7 @@ impl Driver {
         };
         let mut kernel_counters = rise(&kernel, &before.kernel);
         // A type of message has a row from its first one on.
-        let has = |name: &String| skiff.mibs.contains_key(name) || name.starts_with("IcmpMsgOutType");
+        let has = |name: &String| skiff.mibs.contains_key(name) || name.starts_with("IcmpMsg");
         let missing = kernel_counters.iter().filter(|(name, n)| **n != 0 && !has(name));
         self.missing.extend(missing.map(|(name, _)| name.clone()));
         kernel_counters.retain(|name, _| has(name));
@@ -251,6 +282,16 @@ impl Driver {
         };
         (kernel, skiff)
     }
+}
+
+/// True of a request that an earlier probe is the cause of: the timers of its neighbours run on.
+fn is_late(host: Host, frame: &[u8]) -> bool {
+    if normal::ethertype(frame) != 0x0806 || frame.get(20..22) != Some(&[0, 1]) {
+        return false;
+    }
+    let Some(Ok(target)) = frame.get(38..42).map(<[u8; 4]>::try_from) else { return false };
+    let confirms = frame[0] & 1 == 0;
+    !host.owns(target) && (confirms || (0..host.0).any(|earlier| Host(earlier).owns(target)))
 }
 
 /// What the hosts at a port say to an ARP request of the router.
@@ -281,7 +322,7 @@ pub struct Report {
     pub better_words: i64,
     /// Counters of the kernel that rose and that skiff does not have.
     pub missing: BTreeSet<String>,
-    /// Probes that were put twice.
+    /// How often probes were put again.
     pub repeated: usize,
     /// Probes in all.
     pub probes: usize,
@@ -320,7 +361,7 @@ impl Report {
     pub fn summary(&self, rules: &[Rule]) -> String {
         let known: BTreeSet<_> = self.known.values().flatten().collect();
         let mut text = format!(
-            "{} probes: {} identical, {} deviate as known, {} unexpectedly; {} put twice{}\n",
+            "{} probes: {} identical, {} deviate as known, {} unexpectedly; {} put again{}\n",
             self.probes,
             self.identical,
             known.len(),

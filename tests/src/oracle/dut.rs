@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::kernel::{open_ends, text};
+use super::kernel::{dotted, open_ends, text};
+use super::probe::Multicast;
 use super::shape::{IP_COMMANDS, Port};
 use crate::frames::RawSocket;
 use crate::lab::Lab;
@@ -59,6 +60,25 @@ impl Dut {
     pub fn ip(&self, words: &str) -> Result<(), String> {
         let outcome = self.skiff.try_ctl(&format!("ip {words}"));
         if outcome.code == 0 { Ok(()) } else { Err(outcome.err) }
+    }
+
+    /// Joins groups and routes multicast, or with `add` false no longer. `Err` with its words if it refuses.
+    pub fn set_multicast(&self, wanted: &Multicast, add: bool) -> Result<(), String> {
+        let verb = if add { "add" } else { "del" };
+        for (port, group) in &wanted.joins {
+            self.ip(&format!("maddr {verb} {} dev {}", dotted(*group), port.router_iface()))?;
+        }
+        for route in &wanted.routes {
+            let mut words = format!("mroute {verb} {} from {}", dotted(route.group), dotted(route.source));
+            if add {
+                words += &format!(" iif {}", route.from.router_iface());
+                for (port, ttl) in &route.to {
+                    words += &format!(" oif {} ttl {ttl}", port.router_iface());
+                }
+            }
+            self.ip(&words)?;
+        }
+        Ok(())
     }
 
     /// Changes settings below `net.ipv4`; the others are the defaults. `Err` with its words if it refuses.

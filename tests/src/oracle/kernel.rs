@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Seek};
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::net::Ipv4Addr;
+use std::process::{Child, Stdio};
 
-use super::shape::{IP_COMMANDS, Mac, Port};
+use super::probe::Multicast;
+use super::shape::{Addr, IP_COMMANDS, Mac, Port};
 use crate::frames::RawSocket;
 use crate::netns::{Netns, veth};
 
@@ -35,6 +38,8 @@ pub struct Kernel {
     /// Kept for as long as the ends are needed.
     _hosts: Netns,
     mibs: [File; 2],
+    /// Holds the sockets that memberships and multicast routes belong to.
+    multicast: Option<Child>,
     saved: Vec<(String, String)>,
 }
 
@@ -64,7 +69,14 @@ impl Kernel {
             File::open(format!("/proc/thread-self/net/{name}")).unwrap_or_else(|why| panic!("{name}: {why}"))
         };
         let mibs = netns.enter(|| [open("snmp"), open("netstat")]);
-        let kernel = Kernel { ends: open_ends(&hosts), router, _hosts: hosts, mibs, saved: Vec::new() };
+        let kernel = Kernel {
+            ends: open_ends(&hosts),
+            router,
+            _hosts: hosts,
+            mibs,
+            multicast: None,
+            saved: Vec::new(),
+        };
         IP_COMMANDS.iter().for_each(|command| kernel.ip(command));
         kernel
     }
@@ -93,6 +105,40 @@ impl Kernel {
         });
     }
 
+    /// Joins groups and routes multicast, instead of what it did before.
+    pub fn set_multicast(&mut self, wanted: &Multicast) {
+        if let Some(mut holder) = self.multicast.take() {
+            drop(holder.stdin.take());
+            let _ = holder.wait();
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        let mut words = Vec::new();
+        for (port, group) in &wanted.joins {
+            words.extend(["join".to_owned(), port.router_iface().to_owned(), dotted(*group)]);
+        }
+        for route in &wanted.routes {
+            let ways = route.to.iter().map(|(port, ttl)| format!("{}:{ttl}", port.router_iface()));
+            let ways = ways.collect::<Vec<_>>().join(",");
+            let iif = route.from.router_iface().to_owned();
+            words.extend(["route".to_owned(), dotted(route.group), dotted(route.source), iif, ways]);
+        }
+        let mut holder = self
+            .router
+            .command("python3 -c")
+            .arg(include_str!("multicast.py"))
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3");
+        let mut said = String::new();
+        let read = holder.stdout.as_mut().map(|out| BufReader::new(out).read_line(&mut said));
+        assert!(read.is_some_and(|read| read.is_ok()) && said == "ready\n", "multicast: {said:?}");
+        self.multicast = Some(holder);
+    }
+
     /// All MIB counters, by nstat's names.
     pub fn counters(&mut self) -> BTreeMap<String, i64> {
         let mut counters = BTreeMap::new();
@@ -112,7 +158,18 @@ impl Kernel {
     }
 }
 
+/// An address as `ip` takes it.
+pub fn dotted(addr: Addr) -> String {
+    Ipv4Addr::from(addr).to_string()
+}
+
 /// A MAC as `ip` takes it.
 pub fn text(mac: Mac) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.set_multicast(&Multicast::default());
+    }
 }

@@ -50,10 +50,15 @@ impl Host {
         [10, 2, c, d]
     }
 
-    /// The same, but nobody answers there. 240 probes share 6 of them.
+    /// The same, but nobody answers there. They come round after 1500 probes.
     pub fn silent(self) -> Addr {
         let n = self.0;
-        [10, 2, 1 + (n / 6) as u8, 250 + (n % 6) as u8]
+        [10, 2, 1 + (n / 6 % 250) as u8, 250 + (n % 6) as u8]
+    }
+
+    /// True of the addresses that are this probe's.
+    pub fn owns(self, addr: Addr) -> bool {
+        [self.addr(), self.peer(), self.silent()].contains(&addr)
     }
 }
 
@@ -78,8 +83,39 @@ pub struct Scene {
     pub setup: Vec<&'static str>,
     /// And after.
     pub undo: Vec<&'static str>,
+    /// What both routers have to do with multicast.
+    pub multicast: Multicast,
     /// In this order.
     pub probes: Vec<Probe>,
+}
+
+/// Groups a router has joined, and its multicast routes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Multicast {
+    /// Groups, each on a port.
+    pub joins: Vec<(Port, Addr)>,
+    /// Routes.
+    pub routes: Vec<MulticastRoute>,
+}
+
+/// Where the packets of one source to one group go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MulticastRoute {
+    /// To this group,
+    pub group: Addr,
+    /// from this host,
+    pub source: Addr,
+    /// if they come in here,
+    pub from: Port,
+    /// out of these, with a TTL above the number.
+    pub to: Vec<(Port, u8)>,
+}
+
+impl Multicast {
+    /// True if there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.joins.is_empty() && self.routes.is_empty()
+    }
 }
 
 impl Scene {

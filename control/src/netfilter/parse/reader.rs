@@ -1,18 +1,21 @@
 //! Reads the words one after the other.
 
+mod lookup;
+
 use skiff_dataplane::netfilter::ip_tables::rule::{
     AddrMatch, Inv, IpMatch, Rule, RuleCounters, TableName, Target,
 };
 
 use super::arguments::{policy, rule_number};
 use super::globals::{self, Global};
-use super::matches::{self, MatchExtension};
+use super::matches::MatchExtension;
 use super::options::{Given, Spec};
 use super::request::{Command, Listing, Request};
 use super::targets::{self, TargetExtension};
 use super::{arguments, unsupported, values};
 use crate::config::Fault;
 use crate::netfilter::error::quote;
+use lookup::Found;
 
 /// Most rules that the lists of addresses of one line make.
 const MOST_RULES: usize = 4096;
@@ -60,13 +63,6 @@ struct Reader<'a> {
 enum Jump {
     Extension(Loaded<TargetExtension>),
     Chain { chain: String, goto: bool },
-}
-
-/// What a long option turned out to be.
-enum Found {
-    Global(Global, bool),
-    Match(usize, &'static Spec),
-    Target(&'static Spec),
 }
 
 impl Reader<'_> {
@@ -167,98 +163,6 @@ impl Reader<'_> {
         let word = self.words.get(self.at).filter(|word| !word.starts_with(['-', '!']))?;
         self.at += 1;
         Some(word.clone())
-    }
-
-    /// Finds a long option: exactly, the newest extension first; or by a beginning that only one option has.
-    fn find(&self, name: &str) -> Result<Option<Found>, Fault> {
-        let all = || self.known();
-        if let Some((_, found)) = all().find(|(known, _)| *known == name) {
-            return Ok(Some(found));
-        }
-        let mut begun = all().filter(|(known, _)| known.starts_with(name));
-        let Some((first, found)) = begun.next() else { return Ok(None) };
-        // Two names of one option are no choice.
-        match begun.find(|(_, other)| !other.same(&found)) {
-            Some((second, _)) => {
-                Err(format!("option \"--{name}\" may be \"--{first}\" or \"--{second}\"").into())
-            }
-            None => Ok(Some(found)),
-        }
-    }
-
-    /// Every long option that can stand here.
-    fn known(&self) -> impl Iterator<Item = (&'static str, Found)> {
-        let target = match &self.jump {
-            Some(Jump::Extension(loaded)) => loaded.extension.options,
-            _ => &[],
-        };
-        let target =
-            target.iter().flat_map(|spec| spec.names.iter().map(move |name| (*name, Found::Target(spec))));
-        let matches = self.matches.iter().enumerate().rev().flat_map(|(at, loaded)| {
-            loaded
-                .extension
-                .options
-                .iter()
-                .flat_map(move |spec| spec.names.iter().map(move |name| (*name, Found::Match(at, spec))))
-        });
-        let globals = globals::long_names().map(|(name, global, arg)| (name, Found::Global(global, arg)));
-        target.chain(matches).chain(globals)
-    }
-
-    /// Loads the match of the protocol; false if it is there or there is none.
-    fn imply(&mut self) -> Result<bool, Fault> {
-        let Some(proto) = self.ip.proto.filter(|_| !self.implied) else { return Ok(false) };
-        let name = crate::netfilter::names::protocol_name(proto.value);
-        self.implied = true;
-        if matches::find(&name).is_none() {
-            return match unsupported::matching(&name) {
-                Some(fault) => Err(fault),
-                None => Ok(false),
-            };
-        }
-        self.load(&name)?;
-        Ok(true)
-    }
-
-    fn load(&mut self, name: &str) -> Result<(), Fault> {
-        match matches::find(name) {
-            Some(extension) => {
-                let given = Given { what: format!("match \"{name}\""), options: Vec::new() };
-                self.matches.push(Loaded { extension, given });
-                Ok(())
-            }
-            None => Err(unsupported::matching(name).unwrap_or_else(|| {
-                Fault::from(format!("there is no match {}", quote(name))).nearest(name, matches::names())
-            })),
-        }
-    }
-
-    /// Why `--name` means nothing here.
-    fn unknown(&self, name: &str) -> Fault {
-        let dashed = format!("--{name}");
-        let of = |what: &str, options: &'static [Spec]| {
-            let names: Vec<String> =
-                options.iter().flat_map(|spec| spec.names).map(|name| format!("--{name}")).collect();
-            let fault = Fault::from(format!("unknown option {} of {what}", quote(&dashed)));
-            Some(fault.nearest(&dashed, names.iter().map(String::as_str)))
-                .filter(|fault| fault.help.is_some())
-        };
-        let target = match &self.jump {
-            Some(Jump::Extension(loaded)) => of(&loaded.given.what, loaded.extension.options),
-            _ => None,
-        };
-        let matching = || self.matches.iter().rev().find_map(|m| of(&m.given.what, m.extension.options));
-        target.or_else(matching).unwrap_or_else(|| {
-            let fault = Fault::from(format!("unknown option {}", quote(&dashed)));
-            match home(name) {
-                Some(home) => fault.help(format!("it belongs to {home}, which stands before it")),
-                None => {
-                    let globals: Vec<String> =
-                        globals::long_names().map(|(name, ..)| format!("--{name}")).collect();
-                    fault.nearest(&dashed, globals.iter().map(String::as_str))
-                }
-            }
-        })
     }
 
     fn global(&mut self, global: Global, attached: Option<&str>, invert: bool) -> Result<(), Fault> {
@@ -456,17 +360,6 @@ impl Reader<'_> {
     }
 }
 
-impl Found {
-    fn same(&self, other: &Found) -> bool {
-        match (self, other) {
-            (Found::Global(one, _), Found::Global(other, _)) => one == other,
-            (Found::Match(_, one), Found::Match(_, other)) => one.names == other.names,
-            (Found::Target(one), Found::Target(other)) => one.names == other.names,
-            _ => false,
-        }
-    }
-}
-
 fn addresses(list: &str, invert: bool) -> Result<Vec<AddrMatch>, Fault> {
     if invert && list.contains(',') {
         return Err(
@@ -496,15 +389,4 @@ fn wanted(command: Global) -> &'static str {
         Global::Policy => "a chain and ACCEPT or DROP",
         _ => "a chain",
     }
-}
-
-/// Which extension an option belongs to.
-fn home(name: &str) -> Option<String> {
-    let has = |options: &[Spec]| options.iter().any(|spec| spec.names.contains(&name));
-    if has(matches::find("udp")?.options) {
-        return Some("-p tcp or -p udp".to_owned());
-    }
-    let matching = matches::names().find(|m| matches::find(m).is_some_and(|m| has(m.options)));
-    let target = || targets::names().find(|t| targets::find(t).is_some_and(|t| has(t.options)));
-    matching.map(|name| format!("-m {name}")).or_else(|| target().map(|name| format!("-j {name}")))
 }

@@ -253,6 +253,13 @@ impl Router {
         self.mc.forget(dev);
     }
 
+    /// Tells the routers of a link once more what is wanted there.
+    pub(super) fn igmp_rejoin(&mut self, dev: IfIndex) {
+        let now = self.clock.now();
+        let send = self.mc.hosts.get_mut(&dev).map(|host| host.restart(now)).unwrap_or_default();
+        self.igmp_send_all(dev, send);
+    }
+
     /// The same for all that is reported or wanted.
     fn report_all(&mut self, now: Instant) {
         let mut all: BTreeSet<(IfIndex, u32)> = BTreeSet::new();
@@ -330,11 +337,14 @@ impl Router {
 
     /// Ports that forward or join take every group: a driver's filter knows too few. One that cannot be told shows
     /// them all or has none.
-    fn receive_all_groups(&self) {
-        for (&dev, handle) in &self.ports {
-            let wanted = self.standing_on(dev).into_iter().any(|dev| {
-                self.mc.joined.iter().any(|(on, _)| *on == dev) || self.mc.table.vif_of(dev).is_some()
-            });
+    pub(super) fn receive_all_groups(&self) {
+        let joined = self.mc.joined.iter().map(|(dev, _)| *dev);
+        let vifs =
+            self.rtnl.links().map(|link| link.ifindex()).filter(|dev| self.mc.table.vif_of(*dev).is_some());
+        let under: BTreeSet<IfIndex> =
+            joined.chain(vifs).flat_map(|dev| self.rtnl.ports_under(dev)).collect();
+        for (dev, handle) in &self.ports {
+            let wanted = under.contains(dev) || self.bonds.listens(*dev);
             if let Err(error) = handle.port.set_allmulticast(wanted) {
                 tracing::debug!("{}: {error}", handle.port.name());
             }

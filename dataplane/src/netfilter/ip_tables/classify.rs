@@ -9,14 +9,14 @@
 
 use std::collections::HashMap;
 
+use super::demands::{Accepts, Filter};
+
 /// Rules in a chunk: so many that a summary of 16 bits covers its words.
 pub(super) const CHUNK: usize = 1024;
 /// Dimensions there are.
 pub(super) const DIMS: usize = 7;
 /// A value that is another node of a tree, not a class.
 const NODE: u16 = 0x8000;
-/// Below this many rules the chunk asks every one of them.
-const FEW: usize = 3;
 
 /// What is looked at of every packet.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,7 +66,7 @@ impl Field {
         [Field::Src, Field::Dst, Field::Proto, Field::Sport, Field::Dport, Field::Iif, Field::Oif];
 
     /// The largest value.
-    const fn last(self) -> u32 {
+    pub const fn last(self) -> u32 {
         match self {
             Field::Src | Field::Dst => u32::MAX,
             Field::Sport | Field::Dport => 0xffff,
@@ -75,7 +75,7 @@ impl Field {
         }
     }
 
-    const fn is_port(self) -> bool {
+    pub const fn is_port(self) -> bool {
         matches!(self, Field::Sport | Field::Dport)
     }
 
@@ -93,84 +93,6 @@ impl Field {
     }
 }
 
-/// Values of a field that a rule accepts: disjoint inclusive ranges in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Accepts(Vec<(u32, u32)>);
-
-impl Accepts {
-    /// One range.
-    pub fn range(min: u32, max: u32) -> Accepts {
-        Accepts(if min <= max { vec![(min, max)] } else { Vec::new() })
-    }
-
-    /// Ranges in any order, overlapping or not.
-    pub fn ranges(ranges: impl IntoIterator<Item = (u32, u32)>) -> Accepts {
-        let mut all: Vec<_> = ranges.into_iter().filter(|(min, max)| min <= max).collect();
-        all.sort_unstable();
-        let mut merged: Vec<(u32, u32)> = Vec::new();
-        for (min, max) in all {
-            match merged.last_mut() {
-                Some(last) if min <= last.1.saturating_add(1) => last.1 = last.1.max(max),
-                _ => merged.push((min, max)),
-            }
-        }
-        Accepts(merged)
-    }
-
-    /// What is not in it, up to the last value of `field`.
-    pub fn invert(self, field: Field) -> Accepts {
-        let mut gaps = Vec::new();
-        let mut next = Some(0u32);
-        for (min, max) in self.0 {
-            if let Some(from) = next
-                && from < min
-            {
-                gaps.push((from, min - 1));
-            }
-            next = max.checked_add(1);
-        }
-        if let Some(from) = next
-            && from <= field.last()
-        {
-            gaps.push((from, field.last()));
-        }
-        Accepts(gaps)
-    }
-
-    /// The same, if `invert`.
-    pub fn inverted_if(self, invert: bool, field: Field) -> Accepts {
-        if invert { self.invert(field) } else { self }
-    }
-
-    /// What both accept.
-    pub fn and(self, other: &Accepts) -> Accepts {
-        let both = self.0.iter().flat_map(|a| {
-            other.0.iter().map(|b| (a.0.max(b.0), a.1.min(b.1))).filter(|(min, max)| min <= max)
-        });
-        Accepts(both.collect())
-    }
-}
-
-/// What a rule accepts in each field; `None` is everything.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Filter([Option<Accepts>; DIMS]);
-
-impl Filter {
-    /// Also demands this of `field`.
-    pub fn demand(&mut self, field: Field, accepts: Accepts) {
-        let place = &mut self.0[field as usize];
-        *place = Some(match place.take() {
-            Some(old) => old.and(&accepts),
-            None => accepts,
-        });
-    }
-
-    /// Looks at ports.
-    pub fn has_ports(&self) -> bool {
-        Field::ALL.iter().any(|f| f.is_port() && self.0[*f as usize].is_some())
-    }
-}
-
 /// A chunk of rules.
 #[derive(Debug)]
 pub(super) struct Chunk {
@@ -184,22 +106,17 @@ pub(super) struct Chunk {
 impl Chunk {
     /// The chunk of these rules, at most [`CHUNK`].
     pub fn new(filters: &[Filter]) -> Chunk {
-        let words = filters.len().div_ceil(64).max(1);
-        let all = (0..words)
-            .map(|w| u64::MAX.checked_shr((64 * (w + 1)).saturating_sub(filters.len()) as u32).unwrap_or(0))
-            .collect();
+        let linear = Chunk::linear(filters.len());
         let fields = Field::ALL.iter().filter(|f| filters.iter().any(|r| r.0[**f as usize].is_some()));
-        let dims = if filters.len() < FEW {
-            Box::default()
-        } else {
-            fields.map(|&field| Dim::new(field, filters, words)).collect()
-        };
-        Chunk { words, all, dims }
+        let dims = fields.map(|&field| Dim::new(field, filters, linear.words)).collect();
+        Chunk { dims, ..linear }
     }
 
-    /// Asks every rule.
-    pub fn is_linear(&self) -> bool {
-        self.dims.is_empty()
+    /// A chunk of so many rules, each of which is a candidate for every packet.
+    pub fn linear(len: usize) -> Chunk {
+        let words = len.div_ceil(64).max(1);
+        let all = (0..words).map(|word| all_of(len, word)).collect();
+        Chunk { words, all, dims: Box::default() }
     }
 
     /// Begins to go through the candidates of a packet.
@@ -246,7 +163,7 @@ impl Chunk {
     }
 
     /// The next candidate.
-    #[inline]
+    #[inline(always)]
     pub fn next(&self, scan: &mut Scan) -> Option<usize> {
         while scan.word == 0 {
             if scan.summary == 0 {
@@ -261,6 +178,36 @@ impl Chunk {
         Some(usize::from(scan.at) * 64 + bit)
     }
 
+    /// Makes the candidate that [`next`](Self::next) has just given the next one again.
+    #[inline]
+    pub fn again(&self, scan: &mut Scan, candidate: usize) {
+        scan.word |= 1 << (candidate % 64);
+    }
+
+    /// Every packet has the same candidates.
+    #[inline]
+    pub fn is_linear(&self) -> bool {
+        self.dims.is_empty()
+    }
+
+    /// Leaves out the candidates before number `from`, which is a rule of the chunk and not behind the one to come.
+    #[inline]
+    pub fn seek(&self, scan: &mut Scan, from: usize) {
+        let (at, keep) = (from / 64, u64::MAX << (from % 64));
+        // The bit of a word in the summary is there until the word is looked at.
+        if at == usize::from(scan.at) && scan.summary >> at & 1 == 0 {
+            scan.word &= keep;
+            return;
+        }
+        scan.word = 0;
+        scan.summary &= u16::MAX.checked_shl(at as u32).unwrap_or(0);
+        if scan.summary >> at & 1 == 1 {
+            scan.summary &= scan.summary - 1;
+            scan.at = at as u8;
+            scan.word = self.word(&scan.classes, at) & keep;
+        }
+    }
+
     #[inline]
     fn word(&self, classes: &[u16; DIMS], at: usize) -> u64 {
         let mut word = self.all.get(at).copied().unwrap_or(0);
@@ -269,6 +216,11 @@ impl Chunk {
         }
         word
     }
+}
+
+/// The bits of all of `len` rules in a word of a row.
+fn all_of(len: usize, word: usize) -> u64 {
+    u64::MAX.checked_shr((64 * (word + 1)).saturating_sub(len) as u32).unwrap_or(0)
 }
 
 /// How far a packet has come in a chunk.
@@ -302,7 +254,7 @@ impl Dim {
         let mut unknown = 0;
         if field.is_port() {
             unknown = (rows.len() / words) as u16;
-            rows.extend(std::iter::repeat_n(u64::MAX, words));
+            rows.extend((0..words).map(|word| all_of(filters.len(), word)));
         }
         let summaries = rows
             .chunks(words)
@@ -460,7 +412,8 @@ mod tests {
     proptest! {
         #[test]
         fn candidates_are_the_rules_that_accept(
-            filters in prop::collection::vec(filter(), 1..200), keys in prop::collection::vec(key(), 1..32)
+            filters in prop::collection::vec(filter(), 1..200), keys in prop::collection::vec(key(), 1..32),
+            from in 0..200usize, taken in 0..3usize
         ) {
             let chunk = Chunk::new(&filters);
             let mut scans = vec![Scan::default(); keys.len()];
@@ -468,11 +421,22 @@ mod tests {
             for (key, mut scan) in keys.iter().zip(scans) {
                 let found: Vec<usize> = std::iter::from_fn(|| chunk.next(&mut scan)).collect();
                 let want: Vec<usize> = (0..filters.len())
-                    .filter(|&i| chunk.is_linear() || accepts(&filters[i], key))
+                    .filter(|&i| accepts(&filters[i], key))
                     .collect();
                 prop_assert_eq!(&found, &want);
                 let mut one = chunk.scan(key);
-                prop_assert_eq!(std::iter::from_fn(|| chunk.next(&mut one)).collect::<Vec<_>>(), want);
+                prop_assert_eq!(std::iter::from_fn(|| chunk.next(&mut one)).collect::<Vec<_>>(), &want[..]);
+                // Past some, from a place on.
+                let from = from % filters.len();
+                let before: Vec<usize> = want.iter().copied().take(taken).collect();
+                let from = from.max(before.last().map_or(0, |last| last + 1));
+                if from < filters.len() {
+                    let mut one = chunk.scan(key);
+                    before.iter().for_each(|i| assert_eq!(chunk.next(&mut one), Some(*i)));
+                    chunk.seek(&mut one, from);
+                    let rest: Vec<usize> = want.iter().copied().filter(|i| *i >= from).collect();
+                    prop_assert_eq!(std::iter::from_fn(|| chunk.next(&mut one)).collect::<Vec<_>>(), rest);
+                }
             }
         }
     }

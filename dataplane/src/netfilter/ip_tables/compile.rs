@@ -1,10 +1,16 @@
 //! From rules as data to the programs lcores run: names become numbers, chains are checked, classifiers are built.
 
+mod calls;
+mod check;
+mod demand;
+mod layout;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use super::classify::{Accepts, CHUNK, Chunk, Field, Filter};
+use super::counts::Counts;
+use super::demands::Filter;
 use super::hashlimit::Hashlimit;
 use super::limit::Limit;
 use super::matches::Matcher;
@@ -17,7 +23,8 @@ use super::tcpmss::Mss;
 use crate::net::IfIndex;
 use crate::netfilter::hooks::{Hook, HookEntry, priority};
 use crate::netfilter::nf_log::{LogSpec, log_flags};
-use crate::skb::ipv4::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
+use check::{check_place, check_protocol};
+use demand::filter_of;
 
 /// What rules refer to.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +36,11 @@ pub struct CompileEnv<'a> {
     pub lcores: usize,
     /// The lcores' clock, milliseconds: when buckets begin.
     pub now_millis: u64,
-    /// The rules in force, whose unchanged matches hand on what they remember.
+    /// The rules in force, whose hashlimit tables hand on what they remember.
     pub previous: Option<&'a Compiled>,
+    /// Tables that are the same in it. Their limits and counts go on; those of others begin anew, as in the kernel, where
+    /// every change loads a whole table.
+    pub unchanged: &'a [TableName],
 }
 
 /// Why a rule set cannot be.
@@ -92,7 +102,7 @@ pub enum Problem {
 #[derive(Debug)]
 pub struct Compiled {
     programs: Vec<Arc<Program>>,
-    states: BTreeMap<StateKey, (Match, State)>,
+    states: BTreeMap<StateKey, State>,
     hashlimits: BTreeMap<String, (HashlimitMatch, Arc<Hashlimit>)>,
 }
 
@@ -228,6 +238,8 @@ struct TableCompiler<'a, 'b> {
     numbers: HashMap<&'a str, u32>,
     /// The hooks each chain is reached from, a bit for each.
     hooks: Vec<u32>,
+    /// The chains so that callers stand before those they call.
+    order: Vec<u32>,
 }
 
 impl<'a, 'b> TableCompiler<'a, 'b> {
@@ -248,119 +260,47 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
             }
         }
         let hooks = vec![0; table.chains.len()];
-        let mut compiler = TableCompiler { table, shared, compiled, numbers, hooks };
+        let mut compiler = TableCompiler { table, shared, compiled, numbers, hooks, order: Vec::new() };
         compiler.follow_calls()?;
         Ok(compiler)
     }
 
     fn program(mut self, traced: bool) -> Result<Program, CompileError> {
-        let (mut chains, mut rules, mut chunks) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut initial, mut policies) = (Vec::new(), Vec::new());
-        let mut with_ports = false;
+        let (mut chains, mut rules, mut demands, mut initial) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (number, chain) in self.table.chains.iter().enumerate() {
-            let (first_rule, first_chunk) = (rules.len() as u32, chunks.len() as u32);
-            let mut filters = Vec::new();
+            let first = rules.len() as u32;
             for (i, rule) in chain.rules.iter().enumerate() {
-                let (compiled, filter) = self
+                let (compiled, demand) = self
                     .rule(chain, i, rule, self.hooks[number])
                     .map_err(|problem| error(self.table, &chain.name, Some(i), problem))?;
-                with_ports |= compiled.exact == Exact::WithPorts || filter.has_ports();
                 rules.push(compiled);
-                filters.push(filter);
+                demands.push(demand);
                 initial.push(rule.counters);
             }
-            for (i, part) in filters.chunks(CHUNK).enumerate() {
-                let (bits, first) = (Chunk::new(part), first_rule + (i * CHUNK) as u32);
-                if bits.is_linear() {
-                    // Candidates of such a chunk have proved nothing, unless there was nothing to prove.
-                    let these = rules.iter_mut().skip(first as usize).take(part.len());
-                    these.filter(|r| !r.asks_nothing()).for_each(|r| r.exact = Exact::Never);
-                }
-                chunks.push(ChunkAt { bits, first });
-            }
-            policies.push(chain.counters);
             chains.push(super::program::Chain {
                 name: chain.name.as_str().into(),
                 policy: chain.policy,
-                rules: first_rule..rules.len() as u32,
-                chunks: first_chunk..chunks.len() as u32,
+                rules: first..rules.len() as u32,
+                chunks: 0..0,
             });
         }
-        initial.extend(policies);
+        initial.extend(self.table.chains.iter().map(|chain| chain.counters));
+        let with_ports =
+            demands.iter().any(|(filter, exact)| *exact == Exact::WithPorts || filter.has_ports());
+        let with_devices = rules.iter().any(|rule| rule.iif.is_some() || rule.oif.is_some());
+        let (steps, chunks) = layout::steps(&mut chains, &rules, &demands, &self.order, !traced);
         Ok(Program {
             name: self.table.name,
             chains: chains.into(),
             rules: rules.into(),
+            steps: steps.into(),
             chunks: chunks.into(),
             with_ports,
+            with_devices,
             traced,
             counts: Counts::new(self.shared.env.lcores, &initial),
         })
-    }
-
-    /// Follows all calls from the built-in chains: to known chains, in no circle, not too deep. Notes the hooks that reach
-    /// each chain.
-    fn follow_calls(&mut self) -> Result<(), CompileError> {
-        let mut calls: Vec<Vec<u32>> = Vec::new();
-        for chain in &self.table.chains {
-            let mut called = Vec::new();
-            for (i, rule) in chain.rules.iter().enumerate() {
-                let Target::Jump { chain: name, .. } = &rule.target else { continue };
-                let problem = match self.numbers.get(name.as_str()) {
-                    None => Problem::NoChain(name.clone()),
-                    Some(&to) if self.table.chains[to as usize].policy.is_some() => {
-                        Problem::Chain("built-in chains cannot be called")
-                    }
-                    Some(&to) => {
-                        called.push(to);
-                        continue;
-                    }
-                };
-                return Err(error(self.table, &chain.name, Some(i), problem));
-            }
-            called.sort_unstable();
-            called.dedup();
-            calls.push(called);
-        }
-        let order = self.in_call_order(&calls)?;
-        for &(hook, name) in builtins(self.table.name) {
-            if let Some(&chain) = self.numbers.get(name) {
-                self.hooks[chain as usize] |= 1 << hook as u32;
-            }
-        }
-        let mut depth = vec![0usize; calls.len()];
-        for &chain in &order {
-            let chain = chain as usize;
-            for &to in &calls[chain] {
-                self.hooks[to as usize] |= self.hooks[chain];
-                depth[to as usize] = depth[to as usize].max(depth[chain] + 1);
-                if depth[to as usize] > MAX_DEPTH {
-                    return Err(error(self.table, &self.table.chains[chain].name, None, Problem::TooDeep));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The chains so that callers stand before those they call.
-    fn in_call_order(&self, calls: &[Vec<u32>]) -> Result<Vec<u32>, CompileError> {
-        let mut callers = vec![0usize; calls.len()];
-        calls.iter().flatten().for_each(|&to| callers[to as usize] += 1);
-        let mut order: Vec<u32> = (0..calls.len() as u32).filter(|&c| callers[c as usize] == 0).collect();
-        let mut at = 0;
-        while let Some(&chain) = order.get(at) {
-            at += 1;
-            for &to in &calls[chain as usize] {
-                callers[to as usize] -= 1;
-                if callers[to as usize] == 0 {
-                    order.push(to);
-                }
-            }
-        }
-        match callers.iter().position(|&n| n > 0) {
-            Some(stuck) => Err(error(self.table, &self.table.chains[stuck].name, None, Problem::Loop)),
-            None => Ok(order),
-        }
     }
 
     fn rule(
@@ -369,13 +309,13 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
         number: usize,
         rule: &rule::Rule,
         hooks: u32,
-    ) -> Result<(super::program::Rule, Filter), Problem> {
+    ) -> Result<(super::program::Rule, (Filter, Exact)), Problem> {
         check_protocol(rule)?;
         check_place(self.table.name, hooks, rule)?;
         let action = self.action(rule)?;
         let iif = rule.ip.iniface.as_ref().map(|i| self.devices(i));
         let oif = rule.ip.outiface.as_ref().map(|i| self.devices(i));
-        let (filter, exact) = filter_of(rule, &iif, &oif);
+        let demand = filter_of(rule, &iif, &oif);
         let mut matches = Vec::new();
         for (i, m) in rule.matches.iter().enumerate() {
             if !matches!(m, Match::Comment(_)) {
@@ -386,7 +326,7 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
         let verdict = matches!(action, Action::Accept | Action::Drop | Action::Return);
         let unconditional = verdict && rule.ip == IpMatch::default() && rule.matches.is_empty();
         let matches = matches.into();
-        Ok((super::program::Rule { exact, action, unconditional, ip, iif, oif, matches }, filter))
+        Ok((super::program::Rule { action, unconditional, ip, iif, oif, matches }, demand))
     }
 
     /// The numbers of the devices an interface match is about, 0 standing for none.
@@ -411,8 +351,9 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
     }
 
     fn matcher(&mut self, key: StateKey, m: &Match) -> Result<Matcher, Problem> {
-        let kept = self.shared.env.previous.and_then(|p| p.states.get(&key)).filter(|(old, _)| old == m);
-        let kept = kept.map(|(_, state)| state.clone());
+        let env = self.shared.env;
+        let previous = env.previous.filter(|_| env.unchanged.contains(&key.0));
+        let kept = previous.and_then(|p| p.states.get(&key)).cloned();
         Ok(match m {
             Match::Limit(spec) => {
                 let limit = match kept {
@@ -421,7 +362,7 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
                         Arc::new(Limit::new(spec, self.shared.env.now_millis).ok_or(Problem::Range("limit"))?)
                     }
                 };
-                self.compiled.states.insert(key, (m.clone(), State::Limit(Arc::clone(&limit))));
+                self.compiled.states.insert(key, State::Limit(Arc::clone(&limit)));
                 Matcher::Limit(limit)
             }
             Match::Statistic(Inv { value: StatisticMatch::Nth { every, packet }, invert }) => {
@@ -433,7 +374,7 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
                     Some(State::Nth(count)) => count,
                     _ => Arc::new(AtomicU32::new(last - packet)),
                 };
-                self.compiled.states.insert(key, (m.clone(), State::Nth(Arc::clone(&count))));
+                self.compiled.states.insert(key, State::Nth(Arc::clone(&count)));
                 Matcher::Nth { every: *every, invert: *invert, count }
             }
             Match::Hashlimit(spec) => Matcher::Hashlimit { above: spec.above, table: self.hashlimit(spec)? },
@@ -500,199 +441,4 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
         };
         Ok(Action::Extension(Box::new(extension)))
     }
-}
-
-impl super::program::Rule {
-    /// Matches every packet.
-    fn asks_nothing(&self) -> bool {
-        self.ip == IpMatch::default() && self.iif.is_none() && self.oif.is_none() && self.matches.is_empty()
-    }
-}
-
-/// What the classifier can hold against a packet, and whether that is all the rule asks.
-///
-/// Once a match remembers something or may drop the packet, the ones behind it are not held against the packet: whether
-/// the first is asked must not depend on them.
-fn filter_of(rule: &rule::Rule, iif: &Option<DevSet>, oif: &Option<DevSet>) -> (Filter, Exact) {
-    let mut filter = Filter::default();
-    let (mut exact, mut open) = (Exact::Always, Open::All);
-    for (field, m) in [(Field::Src, rule.ip.src), (Field::Dst, rule.ip.dst)] {
-        match contiguous(m) {
-            _ if m == AddrMatch::default() => {}
-            Some((min, max)) => filter.demand(field, Accepts::range(min, max).inverted_if(m.invert, field)),
-            None => exact = Exact::Never,
-        }
-    }
-    if let Some(p) = rule.ip.proto {
-        let value = u32::from(p.value);
-        let both = Accepts::ranges([(value, value), (value | 0x100, value | 0x100)]);
-        filter.demand(Field::Proto, both.inverted_if(p.invert, Field::Proto));
-    }
-    if let Some(f) = rule.ip.fragment {
-        filter.demand(Field::Proto, Accepts::range(0x100, 0x1ff).inverted_if(f.invert, Field::Proto));
-    }
-    for (field, set) in [(Field::Iif, iif), (Field::Oif, oif)] {
-        if let Some(set) = set {
-            let devices = (0..=255u8).filter(|dev| set.has(*dev)).map(|dev| (u32::from(dev), u32::from(dev)));
-            filter.demand(field, Accepts::ranges(devices));
-        }
-    }
-    for m in &rule.matches {
-        let allowed = open == Open::All || (open == Open::Ports && opens(m) == Open::Ports);
-        let certain = if allowed { demand(&mut filter, m) } else { Exact::Never };
-        exact = match (exact, certain) {
-            (Exact::Never, _) | (_, Exact::Never) => Exact::Never,
-            (Exact::WithPorts, _) | (_, Exact::WithPorts) => Exact::WithPorts,
-            _ => Exact::Always,
-        };
-        open = open.min(opens(m));
-    }
-    (filter, exact)
-}
-
-/// First and last address under a mask, if they are a range.
-fn contiguous(m: AddrMatch) -> Option<(u32, u32)> {
-    (m.mask.leading_ones() == m.mask.count_ones()).then_some((m.addr, m.addr | !m.mask))
-}
-
-/// What may be held against a packet behind a match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Open {
-    /// Nothing: it remembers something, or may drop any packet.
-    Closed,
-    /// Ports: it may drop packets, but only those that have none.
-    Ports,
-    /// Everything.
-    All,
-}
-
-fn opens(m: &Match) -> Open {
-    match m {
-        Match::Tcp(TcpMatch { option: None, .. }) | Match::Udp(_) | Match::Multiport(_) => Open::Ports,
-        Match::Statistic(Inv { value: StatisticMatch::Nth { .. }, .. })
-        | Match::Tcp(_)
-        | Match::Limit(_)
-        | Match::Hashlimit(_)
-        | Match::Tcpmss(_)
-        | Match::Icmp(_) => Open::Closed,
-        _ => Open::All,
-    }
-}
-
-/// Adds what a match demands of the fields, and says whether that is all of it.
-fn demand(filter: &mut Filter, m: &Match) -> Exact {
-    let ports = |filter: &mut Filter, m: &PortsMatch| {
-        for (field, port) in [(Field::Sport, &m.sport), (Field::Dport, &m.dport)] {
-            if let Some(port) = port {
-                let range = Accepts::range(port.value.min.into(), port.value.max.into());
-                filter.demand(field, range.inverted_if(port.invert, field));
-            }
-        }
-    };
-    match m {
-        Match::Comment(_) => Exact::Always,
-        Match::Tcp(tcp) => {
-            ports(filter, &tcp.ports);
-            if tcp.flags.is_none() && tcp.option.is_none() { Exact::WithPorts } else { Exact::Never }
-        }
-        Match::Udp(udp) => {
-            ports(filter, udp);
-            Exact::WithPorts
-        }
-        Match::Multiport(multi) => {
-            let field = match multi.kind {
-                MultiportKind::Source => Field::Sport,
-                MultiportKind::Destination => Field::Dport,
-                MultiportKind::Either => return Exact::Never,
-            };
-            let ranges =
-                Accepts::ranges(multi.ports.iter().map(|r| (r.ports.min.into(), r.ports.max.into())));
-            filter.demand(field, ranges.inverted_if(multi.invert, field));
-            Exact::WithPorts
-        }
-        Match::Iprange(m) => {
-            for (field, range) in [(Field::Src, &m.src), (Field::Dst, &m.dst)] {
-                if let Some(r) = range {
-                    filter
-                        .demand(field, Accepts::range(r.value.min, r.value.max).inverted_if(r.invert, field));
-                }
-            }
-            Exact::Always
-        }
-        _ => Exact::Never,
-    }
-}
-
-/// Matches and targets that look into a protocol's header need the rule to be about that protocol.
-fn check_protocol(rule: &rule::Rule) -> Result<(), Problem> {
-    let only = |protocols: &[u8]| rule.ip.proto.is_some_and(|p| !p.invert && protocols.contains(&p.value));
-    let need = |what: &'static str, name: &'static str, protocols: &[u8]| match only(protocols) {
-        true => Ok(()),
-        false => Err(Problem::Protocol(what, name)),
-    };
-    for m in &rule.matches {
-        match m {
-            Match::Tcp(_) => need("tcp", "tcp", &[IPPROTO_TCP])?,
-            Match::Udp(_) => need("udp", "udp", &[IPPROTO_UDP])?,
-            Match::Icmp(_) => need("icmp", "icmp", &[IPPROTO_ICMP])?,
-            Match::Tcpmss(_) => need("tcpmss", "tcp", &[IPPROTO_TCP])?,
-            Match::Multiport(_) => {
-                need(
-                    "multiport",
-                    "tcp, udp, udplite, sctp or dccp",
-                    &[IPPROTO_TCP, IPPROTO_UDP, 136, 132, 33],
-                )?;
-            }
-            Match::Ecn(ecn) if ecn.tcp_ece.is_some() || ecn.tcp_cwr.is_some() => {
-                need("ecn", "tcp", &[IPPROTO_TCP])?;
-            }
-            _ => {}
-        }
-    }
-    match &rule.target {
-        Target::Reject(RejectWith::TcpReset) => need("REJECT --reject-with tcp-reset", "tcp", &[IPPROTO_TCP]),
-        Target::Tcpmss(_) => need("TCPMSS", "tcp", &[IPPROTO_TCP]),
-        Target::Ecn(ecn) if ecn.tcp_remove || ecn.tcp_ece.is_some() || ecn.tcp_cwr.is_some() => {
-            need("ECN", "tcp", &[IPPROTO_TCP])
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Targets and matches that the kernel takes only in some tables and hooks. `hooks` are those that reach the chain.
-fn check_place(table: TableName, hooks: u32, rule: &rule::Rule) -> Result<(), Problem> {
-    let bit = |hook: Hook| 1u32 << hook as u32;
-    let only = |allowed: &[Hook]| hooks & !allowed.iter().fold(0, |all, h| all | bit(*h)) == 0;
-    let demand = |ok: bool, what, place| if ok { Ok(()) } else { Err(Problem::Place { what, place }) };
-    let leaving = only(&[Hook::Forward, Hook::LocalOut, Hook::PostRouting]);
-    let mangle = table == TableName::Mangle;
-    match rule.target {
-        Target::Reject(_) => demand(table == TableName::Filter, "REJECT", "the filter table")?,
-        Target::Ttl(_) => demand(mangle, "TTL", "the mangle table")?,
-        Target::Ecn(_) => demand(mangle, "ECN", "the mangle table")?,
-        Target::Dscp(_) => demand(mangle, "DSCP", "the mangle table")?,
-        Target::Tos(_) => demand(mangle, "TOS", "the mangle table")?,
-        Target::Trace => demand(table == TableName::Raw, "TRACE", "the raw table")?,
-        Target::Classify(_) => demand(leaving, "CLASSIFY", "FORWARD, OUTPUT and POSTROUTING")?,
-        Target::Tcpmss(TcpmssTarget::ClampToPmtu) => {
-            demand(leaving, "TCPMSS --clamp-mss-to-pmtu", "FORWARD, OUTPUT and POSTROUTING")?;
-        }
-        _ => {}
-    }
-    for m in &rule.matches {
-        match m {
-            Match::Rpfilter(_) => demand(
-                table != TableName::Filter && only(&[Hook::PreRouting]),
-                "rpfilter",
-                "PREROUTING of raw and mangle",
-            )?,
-            Match::Mac(_) => demand(
-                only(&[Hook::PreRouting, Hook::LocalIn, Hook::Forward]),
-                "mac",
-                "PREROUTING, INPUT and FORWARD",
-            )?,
-            _ => {}
-        }
-    }
-    Ok(())
 }

@@ -10,6 +10,8 @@
 
 mod classify;
 mod compile;
+mod counts;
+mod demands;
 mod hashlimit;
 mod limit;
 pub mod matches;

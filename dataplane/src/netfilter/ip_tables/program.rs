@@ -2,22 +2,23 @@
 //!
 //! A packet walks as in `ipt_do_table`: rule by rule, a jump remembers where to come back to, RETURN and the end of
 //! a user chain go there, and what ends a built-in chain is its policy. Only the rules that the classifier cannot rule
-//! out are looked at ([`super::classify`]); the order, and so the outcome and the counters, are the same.
+//! out are looked at ([`super::classify`]); the order, and so the outcome and the counters, are the same. Most chains that
+//! are called stand where the call is ([`super::compile`]), so that one classifier finds the rules of all of them.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
 
 use super::classify::{Chunk, Key, Scan};
+use super::counts::{Cell, Counts};
 use super::matches::{HotDrop, Matcher, World};
-use super::rule::{IpMatch, Policy, RuleCounters, TableName};
-use super::target::{Extension, Step};
+use super::rule::{IpMatch, Policy, TableName};
+use super::target::{Extension, Then};
 use super::view::{PacketView, gather_headers, key_of};
 use super::world::EnvWorld;
 use super::{matches, trace};
-use crate::core::counters::Counter;
 use crate::netfilter::hooks::{HookCx, HookFn, Verdict, Verdicts};
 use crate::netfilter::nf_log::TraceKind;
 use crate::skb::{Skb, SkbExt, SkbList};
@@ -31,9 +32,12 @@ pub(super) struct Program {
     pub name: TableName,
     pub chains: Box<[Chain]>,
     pub rules: Box<[Rule]>,
+    pub steps: Box<[Step]>,
     pub chunks: Box<[ChunkAt]>,
     /// Read the ports of every packet.
     pub with_ports: bool,
+    /// Some rule asks for a device.
+    pub with_devices: bool,
     /// Some rule of the rule set traces packets.
     pub traced: bool,
     pub counts: Counts,
@@ -45,16 +49,59 @@ pub(super) struct Chain {
     pub name: Arc<str>,
     pub policy: Option<Policy>,
     /// Its rules are these of [`Program::rules`].
-    pub rules: std::ops::Range<u32>,
-    /// And these of [`Program::chunks`].
-    pub chunks: std::ops::Range<u32>,
+    pub rules: Range<u32>,
+    /// Its steps, in these of [`Program::chunks`]; none if no packet begins there.
+    pub chunks: Range<u32>,
 }
 
-/// A chunk of a chain and its first rule.
+/// A chunk of a chain's steps and the first of them.
 #[derive(Debug)]
 pub(super) struct ChunkAt {
     pub bits: Chunk,
     pub first: u32,
+}
+
+/// One thing to do in a chain, for packets that are its candidates and that its rule holds for.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub exact: Exact,
+    /// The rule, which counts the packets; [`NO_RULE`] for steps that stand for the end of a chain.
+    pub rule: u32,
+    pub deed: Deed,
+}
+
+/// Behind all rules.
+pub(super) const NO_RULE: u32 = u32::MAX;
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    Next,
+    Accept,
+    Drop,
+    /// Back to the caller.
+    Return,
+    Call {
+        chain: u32,
+        goto: bool,
+    },
+    /// The steps of the chain that is called stand behind it; packets that are not called go on past them.
+    Enter {
+        past: StepAt,
+    },
+    /// Out of such a chain.
+    Leave {
+        to: StepAt,
+    },
+    /// What the rule's extension does.
+    Extension,
+}
+
+/// A step by its chunk and its place in it. The chunk behind a chain's last one is the chain's end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct StepAt {
+    pub chunk: u32,
+    pub place: u16,
 }
 
 /// How much a candidate has proved by being one.
@@ -71,7 +118,6 @@ pub(super) enum Exact {
 /// A rule.
 #[derive(Debug)]
 pub(super) struct Rule {
-    pub exact: Exact,
     pub action: Action,
     /// A verdict or RETURN without any condition: traces call it the chain's policy or return.
     pub unconditional: bool,
@@ -171,70 +217,85 @@ impl Walk<'_, '_, '_, '_> {
                 continue;
             };
             let Some(i) = chunk.bits.next(&mut at.scan) else {
-                at.chunk += 1;
-                if at.chunk < at.end
-                    && let Some(next) = program.chunks.get(at.chunk as usize)
-                {
-                    at.scan = next.bits.scan(key);
-                }
+                let next = at.chunk + 1;
+                program.go_to_chunk(&mut at, next, key);
                 continue;
             };
-            let number = chunk.first as usize + i;
-            let Some(rule) = program.rules.get(number) else { continue };
-            let sure = rule.exact == Exact::Always || (rule.exact == Exact::WithPorts && key.ports);
+            let Some(step) = program.steps.get(chunk.first as usize + i) else { continue };
+            let sure = step.exact == Exact::Always || (step.exact == Exact::WithPorts && key.ports);
             if !sure {
-                if !rule.fits(key) {
-                    continue;
-                }
-                match self.ask(rule, skb) {
+                match self.ask(step.rule, skb, key) {
                     Ok(true) => {}
-                    Ok(false) => continue,
+                    Ok(false) => {
+                        if let Deed::Enter { past } = step.deed {
+                            program.go(&mut at, past, key);
+                        }
+                        continue;
+                    }
                     Err(HotDrop) => return End::Verdict(Verdict::Drop),
                 }
             }
-            if let Some(cell) = self.cells.get(number) {
+            if let Some(cell) = self.cells.get(step.rule as usize) {
                 cell.add(1, u64::from(key.len));
             }
             if program.traced {
-                let kind = match (rule.unconditional, at.chain == self.chain) {
-                    (false, _) => TraceKind::Rule,
-                    (true, true) => TraceKind::Policy,
-                    (true, false) => TraceKind::Return,
-                };
-                self.trace(skb, at.chain, kind, number);
+                self.trace_rule(skb, at.chain, step.rule as usize);
             }
-            match &rule.action {
-                Action::Accept => return End::Verdict(Verdict::Accept),
-                Action::Drop => return End::Verdict(Verdict::Drop),
-                Action::Next => {}
-                Action::Return => match stack.pop() {
+            match step.deed {
+                Deed::Accept => return End::Verdict(Verdict::Accept),
+                Deed::Drop => return End::Verdict(Verdict::Drop),
+                Deed::Next | Deed::Enter { .. } => {}
+                Deed::Leave { to } => program.go(&mut at, to, key),
+                Deed::Return => match stack.pop() {
                     Some(caller) => at = caller,
                     None => return End::Policy,
                 },
-                &Action::Jump { chain, goto } => {
+                Deed::Call { chain, goto } => {
                     if !goto {
                         // Compiling has seen to it that there is room.
                         let _ = stack.try_push(at);
                     }
                     at = program.enter(chain, key);
                 }
-                Action::Extension(extension) => match extension.run(self.cx, skb) {
-                    Step::Continue => key.len = skb.network_len() as u32,
-                    Step::Verdict(verdict) => return End::Verdict(verdict),
+                Deed::Extension => match self.extension(step.rule, skb) {
+                    Then::Continue => key.len = skb.network_len() as u32,
+                    Then::Verdict(verdict) => return End::Verdict(verdict),
                 },
             }
         }
     }
 
     #[inline]
-    fn ask(&mut self, rule: &Rule, skb: &Skb) -> matches::Held {
+    fn ask(&mut self, rule: u32, skb: &Skb, key: &Key) -> matches::Held {
+        let Some(rule) = self.program.rules.get(rule as usize) else { return Ok(true) };
+        if !rule.fits(key) {
+            return Ok(false);
+        }
         if rule.matches.is_empty() { Ok(true) } else { self.ask_matches(rule, skb) }
+    }
+
+    fn extension(&mut self, rule: u32, skb: &mut Skb) -> Then {
+        match self.program.rules.get(rule as usize).map(|rule| &rule.action) {
+            Some(Action::Extension(extension)) => extension.run(self.cx, skb),
+            _ => Then::Continue,
+        }
     }
 
     #[inline(never)]
     fn ask_matches(&mut self, rule: &Rule, skb: &Skb) -> matches::Held {
         let view = PacketView::of(skb, self.cx.hook);
         rule.holds(&view, &mut EnvWorld { env: self.cx.env, hands: self.cx.hands })
+    }
+
+    #[cold]
+    fn trace_rule(&self, skb: &Skb, chain: u32, number: usize) {
+        let unconditional = self.program.rules.get(number).is_some_and(|rule| rule.unconditional);
+        let kind = match (unconditional, chain == self.chain) {
+            (false, _) => TraceKind::Rule,
+            (true, true) => TraceKind::Policy,
+            (true, false) => TraceKind::Return,
+        };
+        self.trace(skb, chain, kind, number);
     }
 
     /// `rule` is a rule of the chain, or anything behind them for its end.
@@ -249,6 +310,86 @@ impl Walk<'_, '_, '_, '_> {
 }
 
 impl Program {
+    /// The verdict on every packet, if there is nothing to ask, and what counts them: the policy's cell or that of the first
+    /// rule.
+    fn same_for_all(&self, chain: &Chain, policy: usize) -> Option<(Verdict, usize)> {
+        if self.traced {
+            return None;
+        }
+        if chain.chunks.is_empty() {
+            let verdict = if chain.policy == Some(Policy::Drop) { Verdict::Drop } else { Verdict::Accept };
+            return Some((verdict, policy));
+        }
+        let chunk = self.chunks.get(chain.chunks.start as usize).filter(|chunk| chunk.bits.is_linear())?;
+        let step = self.steps.get(chunk.first as usize).filter(|step| step.exact == Exact::Always)?;
+        match step.deed {
+            Deed::Accept => Some((Verdict::Accept, step.rule as usize)),
+            Deed::Drop => Some((Verdict::Drop, step.rule as usize)),
+            _ => None,
+        }
+    }
+
+    /// Takes the first steps of a packet, as long as they are sure and stay in the first of the chain's chunks. Where that
+    /// does not lead to an end, `scan` is what is left.
+    #[inline]
+    fn begin(
+        &self,
+        chain: &Range<u32>,
+        first: &ChunkAt,
+        cells: &[Cell],
+        key: &Key,
+        scan: &mut Scan,
+    ) -> Option<End> {
+        while let Some(i) = first.bits.next(scan) {
+            let step = self.steps.get(first.first as usize + i)?;
+            let sure = step.exact == Exact::Always || (step.exact == Exact::WithPorts && key.ports);
+            let end = match step.deed {
+                Deed::Accept if sure => Some(End::Verdict(Verdict::Accept)),
+                Deed::Drop if sure => Some(End::Verdict(Verdict::Drop)),
+                Deed::Next | Deed::Enter { .. } if sure => None,
+                Deed::Leave { to } if sure && to.chunk == chain.start => {
+                    first.bits.seek(scan, usize::from(to.place));
+                    None
+                }
+                _ => {
+                    first.bits.again(scan, i);
+                    return None;
+                }
+            };
+            if let Some(cell) = cells.get(step.rule as usize) {
+                cell.add(1, u64::from(key.len));
+            }
+            if end.is_some() {
+                return end;
+            }
+        }
+        (chain.len() == 1).then_some(End::Policy)
+    }
+
+    /// Goes on with another step of the same chain, further on.
+    #[inline]
+    fn go(&self, at: &mut Place, to: StepAt, key: &Key) {
+        if at.chunk != to.chunk {
+            self.go_to_chunk(at, to.chunk, key);
+        }
+        if at.chunk < at.end
+            && to.place != 0
+            && let Some(chunk) = self.chunks.get(at.chunk as usize)
+        {
+            chunk.bits.seek(&mut at.scan, usize::from(to.place));
+        }
+    }
+
+    #[inline]
+    fn go_to_chunk(&self, at: &mut Place, chunk: u32, key: &Key) {
+        at.chunk = chunk;
+        if at.chunk < at.end
+            && let Some(chunk) = self.chunks.get(chunk as usize)
+        {
+            at.scan = chunk.bits.scan(key);
+        }
+    }
+
     /// The beginning of a chain.
     fn enter(&self, chain: u32, key: &Key) -> Place {
         let chunks = self.chains.get(chain as usize).map_or(0..0, |c| c.chunks.clone());
@@ -281,32 +422,44 @@ impl HookFn for TableHook {
         let Some(chain) = program.chains.get(self.chain as usize) else { return };
         let cells = program.counts.of(cx.hands.lcore());
         let policy = program.rules.len() + self.chain as usize;
-        if chain.chunks.is_empty() && chain.policy == Some(Policy::Accept) && !program.traced {
-            // Nothing but a policy to count for.
+        if let Some((end, cell)) = program.same_for_all(chain, policy) {
             let bytes = list.iter().map(|skb| skb.network_len() as u64).sum();
-            return cells.get(policy).map_or((), |cell| cell.add(list.len() as u64, bytes));
+            if let Some(cell) = cells.get(cell) {
+                cell.add(list.len() as u64, bytes);
+            }
+            if end == Verdict::Drop {
+                (0..list.len()).for_each(|i| verdicts.set(i, end));
+            }
+            return;
         }
         let n = list.len().min(SkbList::CAPACITY);
         let mut keys = [Key::default(); SkbList::CAPACITY];
         let mut scans = [Scan::default(); SkbList::CAPACITY];
+        let devices_at = program.with_devices.then_some(cx.hook);
         for (skb, key) in list.iter_mut().zip(&mut keys) {
             gather_headers(skb);
-            *key = key_of(skb, cx.hook, program.with_ports);
+            *key = key_of(skb, devices_at, program.with_ports);
         }
-        if let Some(first) =
-            program.chunks.get(chain.chunks.start as usize).filter(|_| !chain.chunks.is_empty())
-        {
+        let first = program.chunks.get(chain.chunks.start as usize).filter(|_| !chain.chunks.is_empty());
+        if let Some(first) = first {
             first.bits.scan_burst(&keys[..n], &mut scans[..n]);
         }
+        // Traces are of the walk.
+        let first = first.filter(|_| !program.traced);
         let dropping = chain.policy == Some(Policy::Drop);
         let (mut packets, mut bytes) = (0, 0);
         let mut stack = Stack::new();
         let mut walk = Walk { program, cx, cells, chain: self.chain };
         for (i, skb) in list.iter_mut().enumerate() {
-            let Some((key, &scan)) = keys.get_mut(i).zip(scans.get(i)) else { return };
-            stack.clear();
-            let at = Place { chunk: chain.chunks.start, end: chain.chunks.end, chain: self.chain, scan };
-            match walk.run(skb, key, at, &mut stack) {
+            let Some((key, scan)) = keys.get_mut(i).zip(scans.get_mut(i)) else { return };
+            let begun = first.and_then(|first| program.begin(&chain.chunks, first, cells, key, scan));
+            let end = begun.unwrap_or_else(|| {
+                stack.clear();
+                let Range { start, end } = chain.chunks;
+                let at = Place { chunk: start, end, chain: self.chain, scan: *scan };
+                walk.run(skb, key, at, &mut stack)
+            });
+            match end {
                 End::Verdict(Verdict::Accept) => {}
                 End::Verdict(verdict) => verdicts.set(i, verdict),
                 End::Policy => {
@@ -325,65 +478,6 @@ impl HookFn for TableHook {
             && let Some(cell) = cells.get(policy)
         {
             cell.add(packets, bytes);
-        }
-    }
-}
-
-/// Packets and bytes, by one lcore.
-#[derive(Debug, Default)]
-pub(super) struct Cell {
-    packets: Counter,
-    bytes: Counter,
-}
-
-impl Cell {
-    #[inline]
-    fn add(&self, packets: u64, bytes: u64) {
-        self.packets.add(packets);
-        self.bytes.add(bytes);
-    }
-}
-
-/// What the rules, and behind them the policies of the chains, have counted.
-#[derive(Debug)]
-pub(super) struct Counts {
-    /// A row for each lcore, and one for whoever else runs hooks.
-    cells: Box<[Box<[Cell]>]>,
-    /// Where counting began, packets and bytes.
-    initial: Box<[[AtomicU64; 2]]>,
-}
-
-impl Counts {
-    pub fn new(lcores: usize, initial: &[RuleCounters]) -> Counts {
-        let row = || initial.iter().map(|_| Cell::default()).collect();
-        Counts {
-            cells: (0..=lcores).map(|_| row()).collect(),
-            initial: initial.iter().map(|c| [c.packets.into(), c.bytes.into()]).collect(),
-        }
-    }
-
-    #[inline]
-    fn of(&self, lcore: usize) -> &[Cell] {
-        self.cells.get(lcore).or(self.cells.last()).map_or(&[], |row| row)
-    }
-
-    /// The sum over all lcores and where counting began.
-    pub fn read(&self, at: usize) -> RuleCounters {
-        let start = |i: usize| self.initial.get(at).map_or(0, |c| c[i].load(Ordering::Relaxed));
-        let sum = |start: u64, of: fn(&Cell) -> &Counter| {
-            self.cells
-                .iter()
-                .filter_map(|row| row.get(at))
-                .fold(start, |s, cell| s.wrapping_add(of(cell).get()))
-        };
-        RuleCounters { packets: sum(start(0), |c| &c.packets), bytes: sum(start(1), |c| &c.bytes) }
-    }
-
-    /// Adds what was counted elsewhere.
-    pub fn add(&self, at: usize, more: RuleCounters) {
-        if let Some([packets, bytes]) = self.initial.get(at) {
-            packets.fetch_add(more.packets, Ordering::Relaxed);
-            bytes.fetch_add(more.bytes, Ordering::Relaxed);
         }
     }
 }

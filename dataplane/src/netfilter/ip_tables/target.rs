@@ -28,7 +28,7 @@ pub(super) enum Extension {
 }
 
 /// Whether the table goes on.
-pub(super) enum Step {
+pub(super) enum Then {
     Continue,
     Verdict(Verdict),
 }
@@ -36,13 +36,13 @@ pub(super) enum Step {
 impl Extension {
     #[cold]
     #[inline(never)]
-    pub fn run(&self, cx: &mut HookCx<'_, '_>, skb: &mut Skb) -> Step {
+    pub fn run(&self, cx: &mut HookCx<'_, '_>, skb: &mut Skb) -> Then {
         match self {
             Extension::Reject(with) => {
                 reject::send(cx, skb, *with);
-                return Step::Verdict(Verdict::Drop);
+                return Then::Verdict(Verdict::Drop);
             }
-            Extension::Nfqueue(target) => return Step::Verdict(nfqueue(target, cx, skb)),
+            Extension::Nfqueue(target) => return Then::Verdict(nfqueue(target, cx, skb)),
             Extension::Log(spec) => trace::log(cx, skb, spec),
             Extension::Trace => skb.fields_mut().flags |= flags::NF_TRACE,
             Extension::Mark { value, mask } => {
@@ -55,11 +55,11 @@ impl Extension {
             Extension::Ecn(target) => set_ecn(skb.network_mut(), target),
             Extension::Tcpmss(mss) => {
                 if tcpmss::run(cx, skb, *mss).is_err() {
-                    return Step::Verdict(Verdict::Drop);
+                    return Then::Verdict(Verdict::Drop);
                 }
             }
         }
-        Step::Continue
+        Then::Continue
     }
 }
 

@@ -115,12 +115,12 @@ pub(super) fn gather_headers(skb: &mut Skb) {
     }
 }
 
-/// What the classifier looks at.
+/// What the classifier looks at; devices as at `hook`, if they matter.
 #[inline]
-pub(super) fn key_of(skb: &Skb, hook: Hook, with_ports: bool) -> Key {
+pub(super) fn key_of(skb: &Skb, hook: Option<Hook>, with_ports: bool) -> Key {
     let network = skb.network();
     let Some(header) = Ipv4Header::parse(network) else { return Key::default() };
-    let (iif, oif) = devices(skb, hook);
+    let (iif, oif) = hook.map_or_else(Default::default, |hook| devices(skb, hook));
     let later = header.frag_off() & IP_OFFSET != 0;
     let mut key = Key {
         src: header.src(),

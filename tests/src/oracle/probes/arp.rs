@@ -120,7 +120,8 @@ pub(super) fn scenes() -> Vec<Scene> {
         frame.resize(60, 0);
         frame
     });
-    learning(&mut scene, "arp");
+    // An entry is locked for a second after each change.
+    learning(&mut scene, "arp", 1100);
 
     let mut all = vec![scene];
     for (name, level) in [("arp_ignore 1", 1), ("arp_ignore 2", 2), ("arp_ignore 3", 3), ("arp_ignore 8", 8)]
@@ -132,10 +133,10 @@ pub(super) fn scenes() -> Vec<Scene> {
     }
     let mut proxy = Scene::with("proxy_arp", &[("conf.r1.proxy_arp", 1), ("neigh.r1.proxy_delay", 0)]);
     requests(&mut proxy, "proxy_arp");
-    let mut accept = Scene::with("arp_accept", &[("conf.r1.arp_accept", 1)]);
-    learning(&mut accept, "arp_accept");
-    let mut ungrateful = Scene::with("drop_gratuitous_arp", &[("conf.r1.drop_gratuitous_arp", 1)]);
-    learning(&mut ungrateful, "drop_gratuitous_arp");
+    let mut accept = Scene::with("arp_accept", &[("conf.r1.arp_accept", 1), HASTY]);
+    learning(&mut accept, "arp_accept", 300);
+    let mut ungrateful = Scene::with("drop_gratuitous_arp", &[("conf.r1.drop_gratuitous_arp", 1), HASTY]);
+    learning(&mut ungrateful, "drop_gratuitous_arp", 300);
     let mut filter = Scene::with("arp_filter", &[("conf.r1.arp_filter", 1)]);
     requests(&mut filter, "arp_filter");
     let mut announce =
@@ -158,10 +159,13 @@ fn requests(scene: &mut Scene, family: &str) {
     });
 }
 
+/// Entries are locked for a fifth of a second, not for one.
+const HASTY: (&str, i64) = ("neigh.r1.locktime", 20);
+
 type Message = fn(Host) -> Arp;
 
 /// What the router believes is seen in where it sends a reply afterwards, and whether it asks first.
-fn learning(scene: &mut Scene, family: &str) {
+fn learning(scene: &mut Scene, family: &str, later: u64) {
     const NEW: Mac = [2, 0xbb, 0, 0, 0, 7];
     let moved = |arp: Arp| Arp { sender: (NEW, arp.sender.1), src: NEW, ..arp }.frame();
     let messages: [(&str, Message); 7] = [
@@ -184,7 +188,7 @@ fn learning(scene: &mut Scene, family: &str) {
         });
         scene.steps(format!("{family}/changes later by a {name}"), move |h| {
             let echo = || Step::from(Packet::echo(h.addr(), R1, 20));
-            vec![echo(), Step::wait(1100), send(moved(make(h))), Step::wait(5), echo()]
+            vec![echo(), Step::wait(later), send(moved(make(h))), Step::wait(5), echo()]
         });
     }
 }

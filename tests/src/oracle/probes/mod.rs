@@ -29,9 +29,10 @@ pub fn all() -> Vec<Scene> {
         addresses::scenes(),
         routes::scenes(),
         limits::scenes(),
-        multicast::scenes(),
         arp::scenes(),
         neighbours::scenes(),
+        // The last, because what it joins takes seconds to be reported and to be taken back.
+        multicast::scenes(),
     ]
     .into_iter()
     .flatten()
