@@ -63,6 +63,8 @@ pub enum Show {
     Hooks,
     /// Queues that have listeners.
     Nfqueue,
+    /// VLAN devices.
+    Vlans,
 }
 
 /// The outcome of a command: what to print, and the exit code.

@@ -88,6 +88,9 @@ pub enum Command {
     /// Columns: queue_number peer_portid (the listener's process) queue_total copy_mode copy_range queue_dropped
     /// user_dropped id_sequence 1
     Nfqueue(ShowArgs),
+    /// VLANs: their identifiers and the devices they lie on
+    #[command(subcommand)]
+    Vlan(Vlan),
     /// Bonds: their members and what they do
     #[command(subcommand)]
     Bond(Bond),
@@ -119,6 +122,13 @@ pub enum Config {
         /// The configuration file
         file: PathBuf,
     },
+}
+
+/// `skiff vlan`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Vlan {
+    /// Show VLAN devices, in the lines of /proc/net/vlan/config
+    Show(ShowArgs),
 }
 
 /// `skiff bond`
@@ -319,6 +329,7 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Nstat(nstat) => client.show(Show::Nstat { zeros: nstat.zeros }, nstat.json),
         Command::Hooks(show) => client.show(Show::Hooks, show.json),
         Command::Nfqueue(show) => client.show(Show::Nfqueue, show.json),
+        Command::Vlan(Vlan::Show(show)) => client.show(Show::Vlans, show.json),
         Command::Bond(Bond::Show { name, json }) => client.bond(name.as_deref(), *json),
         Command::Metrics => client.metrics().map(Reply::ok),
         Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) => return None,

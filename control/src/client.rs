@@ -109,6 +109,7 @@ impl Client {
             Show::Mem => "/v1/mem",
             Show::Hooks => "/v1/hooks",
             Show::Nfqueue => "/v1/nfqueue",
+            Show::Vlans => "/v1/vlan",
             Show::Nstat { zeros: false } => "/v1/nstat?zeros=0",
             Show::Nstat { zeros: true } => "/v1/nstat?zeros=1",
         };

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         | Command::Nstat(_)
         | Command::Hooks(_)
         | Command::Nfqueue(_)
+        | Command::Vlan(_)
         | Command::Bond(_)
         | Command::Metrics => Exit::Unreachable.into(),
     }

@@ -32,6 +32,7 @@ pub(super) fn all(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/bond", get(bond))
         .route("/v1/hooks", get(|daemon, query| show(Show::Hooks, daemon, query)))
         .route("/v1/nfqueue", get(|daemon, query| show(Show::Nfqueue, daemon, query)))
+        .route("/v1/vlan", get(|daemon, query| show(Show::Vlans, daemon, query)))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(backend.clone());
     scrape(backend.clone()).merge(commands).merge(netfilter_routes(backend))

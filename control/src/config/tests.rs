@@ -3,6 +3,7 @@ use super::*;
 mod good_files;
 mod multicast;
 mod properties;
+mod uppers;
 
 /// Two ports, to stand above the snippet under test: `lan0` 10.0.0.1/24 and `wan0` 10.0.1.1/24, seven lines.
 const PORTS: &str = "\

@@ -55,6 +55,7 @@ impl Backend for Service {
             Show::Nstat { zeros } => show::nstat(&self.shared, zeros, json),
             Show::Hooks => show::hooks(&self.shared, json),
             Show::Nfqueue => show::nfqueue(&self.shared, json),
+            Show::Vlans => show::vlans(&self.shared.snapshot(), json),
         })
     }
 

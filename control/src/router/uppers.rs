@@ -1,7 +1,5 @@
 //! VLANs and bonds of a configuration: what the file has no more goes, what is new comes, the rest changes in place.
 
-use std::collections::BTreeSet;
-
 use skiff_dataplane::device::vlan::VlanProto;
 use skiff_dataplane::net::IfIndex;
 
@@ -29,10 +27,21 @@ impl Router {
             };
             if !fits {
                 effects.extend(self.rtnl.link_del(&interface.name.value).unwrap_or_default());
+            } else if let InterfaceKind::Bond(bond) = &interface.kind {
+                self.release_others(&interface.name, bond, &mut effects);
             }
         }
         let _ = self.drive(&effects);
         self.carry_out(effects);
+    }
+
+    /// Sets free the members the file no longer names, in time for what it says of them.
+    fn release_others(&mut self, name: &str, bond: &Bond, effects: &mut Effects) {
+        let wanted = |member: &String| bond.members.iter().any(|wanted| wanted.value == *member);
+        for member in self.members_of(name).into_iter().filter(|member| !wanted(member)) {
+            let set = LinkSet { dev: member, master: Some(None), ..LinkSet::default() };
+            effects.extend(self.rtnl.link_set(&set).unwrap_or_default());
+        }
     }
 
     fn is_that_vlan(&self, link: &Link, wanted: &Vlan) -> bool {
@@ -147,12 +156,7 @@ impl Router {
         effects: &mut Effects,
     ) -> Result<(), (Pos, Refusal)> {
         let name = &interface.name.value;
-        let wanted: BTreeSet<&str> = bond.members.iter().map(|member| member.value.as_str()).collect();
         let now = self.members_of(name);
-        for member in now.iter().filter(|member| !wanted.contains(member.as_str())) {
-            let set = LinkSet { dev: member.clone(), master: Some(None), ..LinkSet::default() };
-            self.change(set, effects).map_err(|refusal| (interface.name.pos, refusal))?;
-        }
         for member in bond.members.iter().filter(|member| !now.contains(&member.value)) {
             let dev = member.value.clone();
             let down = LinkSet { dev: dev.clone(), up: Some(false), ..LinkSet::default() };

@@ -3,7 +3,7 @@
 use skiff_dataplane::net::{IfIndex, MacAddr};
 
 use super::Rtnl;
-use super::bond::{BondLink, MAX_NESTING};
+use super::bond::MAX_NESTING;
 use super::effects::Effects;
 use super::link::{LinkInit, LinkKind};
 use super::vlan::{self, VlanLink};
@@ -72,7 +72,7 @@ impl Rtnl {
             mtu: add.set.mtu.unwrap_or(ETHERNET_MTU),
             min_mtu: 68,
             max_mtu: MAX_MTU,
-            kind: LinkKind::Bond(Box::new(BondLink::default())),
+            kind: LinkKind::Bond(Box::default()),
             carrier: false,
             rx_queues: 16,
             tx_queues: 16,

@@ -9,6 +9,7 @@ mod nstat;
 mod table;
 #[cfg(test)]
 mod tests;
+mod vlan;
 
 pub use drops::drops;
 pub use hooks::hooks;
@@ -16,6 +17,7 @@ pub use lcores::lcores;
 pub use mem::mem;
 pub use nfqueue::nfqueue;
 pub use nstat::nstat;
+pub use vlan::vlans;
 
 /// A share in per cent, `-` of nothing.
 fn percent(part: u64, whole: u64) -> String {
