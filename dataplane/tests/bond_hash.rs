@@ -88,8 +88,8 @@ fn formula(policy: XmitPolicy, ethertype: u16, src: u32, dst: u32, ports: u32) -
         _ => ports.swap_bytes(),
     };
     let mixed = start ^ src.swap_bytes() ^ dst.swap_bytes();
-    let mixed = mixed ^ mixed / 65_536;
-    let mixed = mixed ^ mixed / 256;
+    let mixed = mixed ^ (mixed / 65_536);
+    let mixed = mixed ^ (mixed / 256);
     if policy == Layer23 { mixed } else { mixed / 2 }
 }
 

@@ -69,13 +69,13 @@ pub fn run(rounds: u32, cpu: Option<u16>) -> Result<Vec<Row>> {
     }
     let least = |samples: &mut dyn Iterator<Item = f64>| samples.fold(f64::INFINITY, f64::min);
     let base = least(&mut plain.into_iter());
-    let row = |((bond, _, _), samples): (&(&'static str, BondMode, XmitPolicy), Vec<(f64, f64)>)| {
+    let row = |bond: &'static str, samples: Vec<(f64, f64)>| {
         let best = least(&mut samples.iter().map(|sample| sample.0)) - base;
         let mut more: Vec<f64> = samples.into_iter().map(|sample| sample.1).collect();
         more.sort_by(f64::total_cmp);
         Row { bond, median: more.get(more.len() / 2).copied().unwrap_or(f64::NAN), best }
     };
-    Ok(SHAPES.iter().zip(rounds_of).map(row).collect())
+    Ok(SHAPES.iter().zip(rounds_of).map(|((bond, _, _), samples)| row(bond, samples)).collect())
 }
 
 fn bond_device(mode: BondMode, policy: XmitPolicy) -> NetDevice {

@@ -53,9 +53,6 @@ pub enum Case {
     /// The 1024 flows, from four VLANs to four others.
     #[value(name = "vlan4-both")]
     Vlan4Both,
-    /// 1024 flows over 1024 /24, sent by bonds of two ports: what each costs beyond a plain port.
-    #[value(name = "bond")]
-    Bond,
 }
 
 /// How many VLANs the traffic of a case has; 0 for none.

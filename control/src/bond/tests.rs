@@ -71,7 +71,8 @@ impl Rig {
             let from = self.done.len();
             self.bond.poll(self.now);
             self.note();
-            for effect in self.done[from..].to_vec() {
+            let happened: Vec<_> = self.done[from..].into();
+            for effect in happened {
                 answer(self, &effect.1);
             }
         }
@@ -93,10 +94,7 @@ impl Rig {
     }
 
     fn logs(&self) -> Vec<&str> {
-        let line = |effect: &'_ (u64, BondEffect)| match effect {
-            (_, BondEffect::Log(_)) => true,
-            _ => false,
-        };
+        let line = |effect: &'_ (u64, BondEffect)| matches!(effect, (_, BondEffect::Log(_)));
         self.done
             .iter()
             .filter(|effect| line(effect))
@@ -329,7 +327,7 @@ fn a_dead_target_is_noticed_after_the_intervals_that_may_be_missed() {
         rig.run_with(5000, |rig, effect| target_behind_switch(rig, effect, false));
         let lost = rig.times(|e| matches!(e, BondEffect::Failover { from: Some(IfIndex(1)), .. }));
         assert!((low..=high).contains(&(lost[0] - start)), "{missed}: {} ms", lost[0] - start);
-        assert_eq!(rig.bond.has_carrier(), false);
+        assert!(!rig.bond.has_carrier());
         rig.run_with(1000, |rig, effect| target_behind_switch(rig, effect, true));
         assert!(rig.active().is_some() && rig.bond.has_carrier());
     }
@@ -408,7 +406,8 @@ fn run_pair(rigs: &mut [Rig; 2], millis: u64) {
         for at in 0..2 {
             let from = rigs[at].done.len();
             rigs[at].run(100);
-            for (_, effect) in rigs[at].done[from..].to_vec() {
+            let happened: Vec<_> = rigs[at].done[from..].into();
+            for (_, effect) in happened {
                 if let BondEffect::Send { dev, frame } = effect {
                     let now = rigs[1 - at].now;
                     assert!(rigs[1 - at].bond.receive(dev, &frame, now));
