@@ -2,14 +2,18 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::frames::{arp, checksum, ethernet};
-use common::{Frame, Ip, PORTS, R1, R2, R3, Rig, To, mac};
+use common::{Frame, Ip, PORTS, R1, R2, R3, Rig, To, dev, mac};
 use skiff_dataplane::core::counters::Ledger;
+use skiff_dataplane::device::vlan::{Vlan, VlanProto};
+use skiff_dataplane::device::{DeviceKind, NetDevice};
 use skiff_dataplane::fib::next_hop::NextHopSpec;
-use skiff_dataplane::neigh::nud::Nud;
-use skiff_dataplane::net::MacAddr;
+use skiff_dataplane::neigh::cache::SetMode;
+use skiff_dataplane::neigh::nud::{NeighParams, Nud};
+use skiff_dataplane::net::{IfIndex, MacAddr};
 use skiff_dataplane::skb::{Skb, SkbList};
 
 const FRAMES: u64 = 1_000_000;
@@ -48,7 +52,7 @@ impl Dice {
     }
 }
 
-const ADDRESSES: [&str; 24] = [
+const ADDRESSES: [&str; 26] = [
     "10.1.0.1",
     "10.2.0.1",
     "10.3.0.1",
@@ -73,6 +77,8 @@ const ADDRESSES: [&str; 24] = [
     "24.0.0.1",
     "25.0.0.1",
     "99.0.0.1",
+    "98.0.0.1",
+    "97.0.0.1",
 ];
 
 fn packet(dice: &mut Dice) -> Ip {
@@ -155,6 +161,13 @@ fn frame(dice: &mut Dice, port: usize) -> Frame {
     if dice.one_in(6) {
         corrupt(dice, &mut bytes);
     }
+    if dice.one_in(8) && bytes.len() > 12 {
+        for _ in 0..=dice.below(3) {
+            let (tpid, tci) =
+                (dice.pick(&[0x8100u16, 0x8100, 0x88a8]), dice.pick(&[10u16, 10, 5, 100, 0, 4095]));
+            bytes.splice(12..12, [tpid.to_be_bytes(), tci.to_be_bytes()].concat());
+        }
+    }
     if dice.one_in(8) {
         bytes.truncate(dice.below(bytes.len() as u64) as usize + 1);
     }
@@ -189,7 +202,35 @@ fn router() -> Rig {
     rig.route("24.0.0.0/8", To::Via("10.1.0.3", R1));
     rig.route("25.0.0.0/8", To::Narrow("10.3.0.2", R3, 60));
     rig.route("240.0.0.0/4", To::Via("10.3.0.2", R3));
+    // VLAN 10 on r1 and VLAN 5 in it, service VLAN 100 on r2, whose tag stays.
+    add_vlan(&mut rig, 10, dev(R1), VlanProto::Dot1q, 10);
+    add_vlan(&mut rig, 11, IfIndex(10), VlanProto::Dot1q, 5);
+    add_vlan(&mut rig, 12, dev(R2), VlanProto::Dot1ad, 100);
     rig
+}
+
+/// A VLAN device and a route out by it.
+fn add_vlan(rig: &mut Rig, ifindex: u16, real_dev: IfIndex, proto: VlanProto, vid: u16) {
+    let oif = IfIndex(ifindex);
+    let vlan =
+        Vlan { real_dev, proto, vid, reorder_hdr: ifindex != 12, ingress: [1; 8], egress: vec![(2, 3)] };
+    let device = NetDevice {
+        ifindex: oif,
+        name: format!("vlan{vid}"),
+        kind: DeviceKind::Vlan,
+        vlan: Some(Arc::new(vlan)),
+        addresses: Vec::new(),
+        ..rig.devices[1].clone()
+    };
+    rig.neigh.set_device(oif, device.mac, false, NeighParams::default());
+    rig.devices.push(device);
+    rig.configure(|_, _| {});
+    let (gateway, now, mut actions) = (common::ip("10.99.0.2"), rig.now, Vec::new());
+    let lladdr = Some(mac::of(gateway));
+    let id =
+        rig.neigh.set(oif, gateway, lladdr, Nud::Permanent, SetMode::Replace, now, &mut actions).unwrap();
+    let spec = NextHopSpec::Unicast { oif, gateway: Some((gateway, id)), mtu: 1500, prefsrc: 0 };
+    rig.route(["99.0.0.0/8", "98.0.0.0/8", "97.0.0.0/8"][usize::from(ifindex - 10)], To::Spec(spec));
 }
 
 /// Changes the configuration to something that is odd in another way.
