@@ -71,8 +71,9 @@ impl Rig {
             let from = self.done.len();
             self.bond.poll(self.now);
             self.note();
-            for effect in self.done[from..].to_vec() {
-                answer(self, &effect.1);
+            for (_, effect) in self.done.split_off(from) {
+                answer(self, &effect);
+                self.done.push((self.now.as_millis(), effect));
             }
         }
         self.now = end;
@@ -93,18 +94,13 @@ impl Rig {
     }
 
     fn logs(&self) -> Vec<&str> {
-        let line = |effect: &'_ (u64, BondEffect)| match effect {
-            (_, BondEffect::Log(_)) => true,
-            _ => false,
-        };
-        self.done
-            .iter()
-            .filter(|effect| line(effect))
-            .filter_map(|(_, effect)| match effect {
-                BondEffect::Log(line) => Some(line.as_str()),
-                _ => None,
-            })
-            .collect()
+        let mut lines = Vec::new();
+        for (_, effect) in &self.done {
+            if let BondEffect::Log(line) = effect {
+                lines.push(line.as_str());
+            }
+        }
+        lines
     }
 
     fn transmitting(&self) -> Vec<u16> {
@@ -329,7 +325,7 @@ fn a_dead_target_is_noticed_after_the_intervals_that_may_be_missed() {
         rig.run_with(5000, |rig, effect| target_behind_switch(rig, effect, false));
         let lost = rig.times(|e| matches!(e, BondEffect::Failover { from: Some(IfIndex(1)), .. }));
         assert!((low..=high).contains(&(lost[0] - start)), "{missed}: {} ms", lost[0] - start);
-        assert_eq!(rig.bond.has_carrier(), false);
+        assert!(!rig.bond.has_carrier());
         rig.run_with(1000, |rig, effect| target_behind_switch(rig, effect, true));
         assert!(rig.active().is_some() && rig.bond.has_carrier());
     }
@@ -408,7 +404,8 @@ fn run_pair(rigs: &mut [Rig; 2], millis: u64) {
         for at in 0..2 {
             let from = rigs[at].done.len();
             rigs[at].run(100);
-            for (_, effect) in rigs[at].done[from..].to_vec() {
+            let said = rigs[at].done[from..].to_vec();
+            for (_, effect) in said {
                 if let BondEffect::Send { dev, frame } = effect {
                     let now = rigs[1 - at].now;
                     assert!(rigs[1 - at].bond.receive(dev, &frame, now));
