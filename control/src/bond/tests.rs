@@ -71,9 +71,9 @@ impl Rig {
             let from = self.done.len();
             self.bond.poll(self.now);
             self.note();
-            let happened: Vec<_> = self.done[from..].into();
-            for effect in happened {
-                answer(self, &effect.1);
+            for (_, effect) in self.done.split_off(from) {
+                answer(self, &effect);
+                self.done.push((self.now.as_millis(), effect));
             }
         }
         self.now = end;
@@ -94,15 +94,13 @@ impl Rig {
     }
 
     fn logs(&self) -> Vec<&str> {
-        let line = |effect: &'_ (u64, BondEffect)| matches!(effect, (_, BondEffect::Log(_)));
-        self.done
-            .iter()
-            .filter(|effect| line(effect))
-            .filter_map(|(_, effect)| match effect {
-                BondEffect::Log(line) => Some(line.as_str()),
-                _ => None,
-            })
-            .collect()
+        let mut lines = Vec::new();
+        for (_, effect) in &self.done {
+            if let BondEffect::Log(line) = effect {
+                lines.push(line.as_str());
+            }
+        }
+        lines
     }
 
     fn transmitting(&self) -> Vec<u16> {
@@ -406,8 +404,8 @@ fn run_pair(rigs: &mut [Rig; 2], millis: u64) {
         for at in 0..2 {
             let from = rigs[at].done.len();
             rigs[at].run(100);
-            let happened: Vec<_> = rigs[at].done[from..].into();
-            for (_, effect) in happened {
+            let said = rigs[at].done[from..].to_vec();
+            for (_, effect) in said {
                 if let BondEffect::Send { dev, frame } = effect {
                     let now = rigs[1 - at].now;
                     assert!(rigs[1 - at].bond.receive(dev, &frame, now));
