@@ -74,7 +74,7 @@ fn a_failover_is_announced_and_the_addresses_come_back_at_the_end() {
     veth((&router, "eth2"), (&switch, "eth2"));
     switch.run("ip link add br0 type bridge");
     for port in ["eth1", "eth2"] {
-        switch.run(&format!("ip link set {port} master br0"));
+        switch.run(&format!("ip link set {port} master br0 up"));
     }
     switch.run("ip link set br0 up");
     switch.address("br0", "10.0.0.2/24");
