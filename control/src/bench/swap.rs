@@ -32,6 +32,9 @@ const PCAP_MAC: MacAddr = MacAddr([2, 0x70, 0x63, 0x61, 0x70, 0]);
 const RATE: u32 = 100;
 /// Length of one measurement of the lcore.
 const SLICE: Duration = Duration::from_millis(10);
+/// Packets that show what a rule set does with them, and how long they may take to come.
+const SEEN: u64 = 1000;
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Time without swaps, and then with them, in turn.
 const PHASE: Duration = Duration::from_millis(250);
 
@@ -171,8 +174,12 @@ dev = "out"
         for (set, filter, passes) in [(1, 2, false), (2, 1, false), (1, 1, true), (2, 2, true)] {
             restore(&mut self.router, &restore_text(set, filter, 2))?;
             let (before, sent) = (self.netfilter_drops(), self.router.shared.ledger().tx);
-            self.while_forwarding(cpu, |_, _| {
-                thread::sleep(SLICE);
+            self.while_forwarding(cpu, |router, _| {
+                // On a busy machine the lcore may take its time to start.
+                let (began, end) = (router.shared.ledger().rx, Instant::now() + PATIENCE);
+                while router.shared.ledger().rx < began + SEEN && Instant::now() < end {
+                    thread::sleep(SLICE);
+                }
                 Ok(())
             })?;
             let seen = (self.netfilter_drops() > before, self.router.shared.ledger().tx > sent);
