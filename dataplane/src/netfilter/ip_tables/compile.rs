@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use super::classify::Field;
 use super::counts::Counts;
-use super::demands::Filter;
+use super::demands::{Accepts, Filter};
 use super::hashlimit::Hashlimit;
 use super::limit::Limit;
 use super::matches::Matcher;
@@ -330,24 +331,16 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
     }
 
     /// The numbers of the devices an interface match is about, 0 standing for none.
-    fn devices(&self, m: &IfaceMatch) -> DevSet {
+    fn devices(&self, m: &IfaceMatch) -> Accepts {
         let matches = |name: &str| match m.wildcard {
             true => name.starts_with(&m.name),
             false => name == m.name,
         };
-        let mut names = [""; 256];
-        for (dev, name) in self.shared.env.devices {
-            if let Some(place) = names.get_mut(dev.index()) {
-                *place = name;
-            }
-        }
-        let mut set = DevSet::default();
-        for (dev, name) in names.iter().enumerate() {
-            if matches(name) ^ m.invert {
-                set.insert(dev as u8);
-            }
-        }
-        set
+        // Numbers that no device has are like none: of the empty name.
+        let empty = matches("");
+        let others = self.shared.env.devices.iter().filter(|(_, name)| matches(name) != empty);
+        let others = Accepts::ranges(others.map(|(dev, _)| (u32::from(dev.0), u32::from(dev.0))));
+        others.inverted_if(empty != m.invert, Field::Iif)
     }
 
     fn matcher(&mut self, key: StateKey, m: &Match) -> Result<Matcher, Problem> {
