@@ -232,8 +232,8 @@ fn arp_is_answered_in_its_vlan() {
     stage.skiff.stop_cleanly();
 }
 
-#[test]
-fn provider_tags_stand_around_customer_tags() {
+/// Both tags of every frame, whether the driver leaves the outer one in the data (a TAP's) or not (a packet socket's).
+fn stacked_tags(wire: Wire) {
     let uppers = ["p0", "p1"].map(|port| {
         let net = if port == "p0" { 42 } else { 43 };
         format!(
@@ -242,7 +242,7 @@ fn provider_tags_stand_around_customer_tags() {
         )
     });
     // The kernel makes room for a customer's tag beyond the MTU of its interfaces, not for a provider's.
-    let stage = Stage::start(Wire::Tap, 1508, &uppers.concat());
+    let stage = Stage::start(wire, 1508, &uppers.concat());
     let tags = [(S, 100), (C, 10)];
     let (port_a, a) = stage.host("a", 0, &tags, "10.0.42.2/24");
     let (port_b, b) = stage.host("b", 1, &tags, "10.0.43.2/24");
@@ -252,6 +252,16 @@ fn provider_tags_stand_around_customer_tags() {
     assert_eq!(stage.counted("p1.c")[2], stage.counted("p1.s")[2]);
     drop((port_a, port_b));
     stage.skiff.stop_cleanly();
+}
+
+#[test]
+fn provider_tags_stand_around_customer_tags_over_taps() {
+    stacked_tags(Wire::Tap);
+}
+
+#[test]
+fn provider_tags_stand_around_customer_tags_over_packet_sockets() {
+    stacked_tags(Wire::Veth);
 }
 
 #[test]
