@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::frames::{MF, checksum};
-use common::{Ip, Out, R1, R2, Rig, To, dev, ip};
+use common::{Ip, Out, R1, R2, Rig, To, dev, ip, mac};
 use skiff_dataplane::core::counters::Mib::*;
 use skiff_dataplane::core::drop_reason::{DropReason::*, Node::*};
+use skiff_dataplane::device::vlan::{Vlan, VlanProto};
+use skiff_dataplane::device::{DeviceKind, NetDevice};
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::hooks::Hooks;
 use skiff_dataplane::netfilter::ip_tables::rule::*;
@@ -330,6 +333,55 @@ fn interfaces_by_name_and_wildcard() {
     rig.send(R1, Ip::udp("10.1.0.2", "20.0.0.1", (1, 2), 10).to_port(R1)).no_drops().only(R2);
     assert_eq!(packets(&compiled), [1, 1, 1, 1, 0, 1, 1]);
     assert_eq!(dev(R1), IfIndex(2));
+}
+
+/// Numbers of devices that differ by 256, and more devices than that.
+#[test]
+fn each_of_many_devices_is_told_apart() {
+    let mut rig = rig();
+    let (low, high) = (IfIndex(10), IfIndex(10 + 256));
+    for (ifindex, vid) in [(low, 5), (high, 6)] {
+        let (real_dev, proto) = (dev(R1), VlanProto::Dot1q);
+        let vlan = Vlan { real_dev, proto, vid, reorder_hdr: true, ingress: [0; 8], egress: vec![] };
+        let mac = mac::router(R1);
+        let vlan = Some(Arc::new(vlan));
+        let (kind, mtu, up, carrier) = (DeviceKind::Vlan, 1500, true, true);
+        rig.devices.push(NetDevice { ifindex, kind, mac, mtu, up, carrier, vlan, ..NetDevice::absent() });
+    }
+    let names: Vec<String> = (10..4106).map(|i| format!("v{i}")).collect();
+    let mut devices = DEVICES.to_vec();
+    devices.extend((10..).map(IfIndex).zip(names.iter().map(String::as_str)));
+
+    let via = |name: &str, wildcard, invert| {
+        let mut rule = rule(Target::None);
+        rule.ip.iniface = Some(IfaceMatch { name: name.into(), wildcard, invert });
+        rule
+    };
+    let mut rules: Vec<Rule> = names.iter().map(|name| via(name, false, false)).collect();
+    rules.extend([via("v2", true, false), via("v266", false, true), via("v", true, true)]);
+    let places = [0, 256, names.len(), names.len() + 1, names.len() + 2];
+    let env = CompileEnv { devices: &devices, lcores: 1, now_millis: 0, previous: None, unchanged: &[] };
+    let compiled = compile(&forward(rules), &env).unwrap();
+    compiled.hooks().into_iter().for_each(|(hook, entry)| rig.hooks.register(hook, entry));
+    rig.configure(|_, _| {});
+
+    let frame = Ip::udp("10.1.0.2", "20.0.0.1", (1, 2), 10).to_port(R1);
+    let tagged = |vid: u8| [&frame[..12], &[0x81, 0, 0, vid], &frame[12..]].concat();
+    let mut send = |frame: Vec<u8>| {
+        let counted = |compiled: &Compiled| packets(compiled)[1..].to_vec();
+        let before = counted(&compiled);
+        rig.send(R1, frame).no_drops().only(R2);
+        let grown: Vec<usize> = (0..)
+            .zip(before)
+            .zip(counted(&compiled))
+            .filter(|((_, a), b)| a != b)
+            .map(|((at, _), _)| at)
+            .collect();
+        grown
+    };
+    assert_eq!(send(tagged(5)), [places[0], places[3]]);
+    assert_eq!(send(tagged(6)), [places[1], places[2]]);
+    assert_eq!(send(frame.clone()), [places[3], places[4]]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! sends traffic and looks at what arrived. Everything a test makes has a name of its own and is gone when the
 //! test ends, also when it panics.
 
+mod api;
 mod command;
 mod frames;
 mod lab;
@@ -16,7 +17,9 @@ mod rules;
 mod skiff;
 mod tempdir;
 mod testpmd;
+mod trunk;
 
+pub use api::Api;
 pub use command::{Outcome, run};
 pub use frames::{Frame, RawSocket, Rng, random_frame, udp_frame};
 pub use lab::{A_ADDR, B_ADDR, LAN_ADDR, Lab, METRICS_ADDR, WAN_ADDR};
@@ -27,6 +30,7 @@ pub use rules::{random_packet, random_ruleset};
 pub use skiff::{Skiff, Stopped, skiff_binary, skiff_binary_for_anybody};
 pub use tempdir::TempDir;
 pub use testpmd::{PortStats, Testpmd};
+pub use trunk::{AccessPort, Tag, Trunk, tagged, untagged};
 
 use std::time::{Duration, Instant};
 

@@ -171,6 +171,10 @@ impl Router {
         self.device_macs.remove(&dev);
         self.counted_before.remove(&dev);
         self.forget_groups(dev);
+        // Packets that lcores found no neighbour for before they heard of it are still to come: nobody is to keep them.
+        let mut actions = Vec::new();
+        self.neigh.remove_device(dev, self.clock.now(), &mut actions);
+        self.act(actions);
     }
 
     /// Refuses a filter by a master that is not there.

@@ -29,8 +29,8 @@ pub(super) struct Key {
     pub dport: u16,
     /// The protocol, and bit 8 for second and later fragments.
     pub proto: u16,
-    pub iif: u8,
-    pub oif: u8,
+    pub iif: u16,
+    pub oif: u16,
     /// The ports are those of a whole TCP or UDP header.
     pub ports: bool,
 }
@@ -69,9 +69,8 @@ impl Field {
     pub const fn last(self) -> u32 {
         match self {
             Field::Src | Field::Dst => u32::MAX,
-            Field::Sport | Field::Dport => 0xffff,
+            Field::Sport | Field::Dport | Field::Iif | Field::Oif => 0xffff,
             Field::Proto => 0x1ff,
-            Field::Iif | Field::Oif => 0xff,
         }
     }
 
@@ -261,7 +260,6 @@ impl Dim {
             .map(|row| row.iter().enumerate().fold(0, |s, (i, w)| s | u16::from(*w != 0) << (i & 15)))
             .collect();
         let shift: u8 = match field.last() {
-            0xff => 0,
             0..=0xffff => 8,
             _ => 24,
         };
@@ -323,7 +321,7 @@ fn partition(field: Field, filters: &[Filter], words: usize) -> (Vec<(u32, u16)>
     let mut class_of = |row: &Vec<u64>| match classes.get(row) {
         Some(&class) => class,
         None => {
-            // Two edges a rule at most of a multiport list's 15 ranges: far fewer than NODE in a chunk.
+            // Two edges a rule at most of a multiport list's 15 ranges, or a class a device: far fewer than NODE in a chunk.
             let class = classes.len() as u16;
             classes.insert(row.clone(), class);
             rows.extend_from_slice(row);
@@ -401,8 +399,8 @@ mod tests {
                 proto: value(Field::Proto) as u16,
                 sport: value(Field::Sport) as u16,
                 dport: value(Field::Dport) as u16,
-                iif: value(Field::Iif) as u8,
-                oif: value(Field::Oif) as u8,
+                iif: value(Field::Iif) as u16,
+                oif: value(Field::Oif) as u16,
                 ports,
                 len: 0,
             }

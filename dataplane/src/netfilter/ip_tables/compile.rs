@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use super::classify::Field;
 use super::counts::Counts;
-use super::demands::Filter;
+use super::demands::{Accepts, Filter};
 use super::hashlimit::Hashlimit;
 use super::limit::Limit;
 use super::matches::Matcher;
@@ -204,7 +205,8 @@ pub fn compile(ruleset: &Ruleset, env: &CompileEnv<'_>) -> Result<Compiled, Comp
         .any(|r| r.target == Target::Trace);
     let mut compiled =
         Compiled { programs: Vec::new(), states: BTreeMap::new(), hashlimits: BTreeMap::new() };
-    let mut shared = SharedParts { ruleset, env, sets: HashMap::new() };
+    let named = env.devices.iter().map(|(dev, name)| (*name, *dev)).collect();
+    let mut shared = SharedParts { ruleset, env, named, sets: HashMap::new() };
     for (i, table) in ruleset.tables.iter().enumerate() {
         if ruleset.tables.iter().take(i).any(|t| t.name == table.name) {
             return Err(error(table, "", None, Problem::Twice));
@@ -219,6 +221,8 @@ pub fn compile(ruleset: &Ruleset, env: &CompileEnv<'_>) -> Result<Compiled, Comp
 struct SharedParts<'a> {
     ruleset: &'a Ruleset,
     env: &'a CompileEnv<'a>,
+    /// Devices by their names.
+    named: HashMap<&'a str, IfIndex>,
     sets: HashMap<&'a str, Arc<SetLookup>>,
 }
 
@@ -330,24 +334,20 @@ impl<'a, 'b> TableCompiler<'a, 'b> {
     }
 
     /// The numbers of the devices an interface match is about, 0 standing for none.
-    fn devices(&self, m: &IfaceMatch) -> DevSet {
-        let matches = |name: &str| match m.wildcard {
-            true => name.starts_with(&m.name),
-            false => name == m.name,
+    fn devices(&self, m: &IfaceMatch) -> Accepts {
+        let (named, devices) = (&self.shared.named, self.shared.env.devices);
+        // Numbers that no device has are like none: of the empty name.
+        let empty = m.name.is_empty();
+        let others: Vec<IfIndex> = match m.wildcard {
+            true => {
+                let others = devices.iter().filter(|(_, name)| name.starts_with(&m.name) != empty);
+                others.map(|(dev, _)| *dev).collect()
+            }
+            false if empty => devices.iter().map(|(dev, _)| *dev).collect(),
+            false => named.get(m.name.as_str()).copied().into_iter().collect(),
         };
-        let mut names = [""; 256];
-        for (dev, name) in self.shared.env.devices {
-            if let Some(place) = names.get_mut(dev.index()) {
-                *place = name;
-            }
-        }
-        let mut set = DevSet::default();
-        for (dev, name) in names.iter().enumerate() {
-            if matches(name) ^ m.invert {
-                set.insert(dev as u8);
-            }
-        }
-        set
+        let others = Accepts::ranges(others.into_iter().map(|dev| (u32::from(dev.0), u32::from(dev.0))));
+        others.inverted_if(empty != m.invert, Field::Iif)
     }
 
     fn matcher(&mut self, key: StateKey, m: &Match) -> Result<Matcher, Problem> {

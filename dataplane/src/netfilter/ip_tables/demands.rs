@@ -54,6 +54,12 @@ impl Accepts {
         if invert { self.invert(field) } else { self }
     }
 
+    /// Whether `value` is in it.
+    pub fn has(&self, value: u32) -> bool {
+        let behind = self.0.partition_point(|(min, _)| *min <= value);
+        behind.checked_sub(1).and_then(|i| self.0.get(i)).is_some_and(|(_, max)| value <= *max)
+    }
+
     /// What both accept.
     pub fn and(self, other: &Accepts) -> Accepts {
         let both = self.0.iter().flat_map(|a| {

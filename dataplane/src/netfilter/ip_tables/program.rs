@@ -13,6 +13,7 @@ use arrayvec::ArrayVec;
 
 use super::classify::{Chunk, Key, Scan};
 use super::counts::{Cell, Counts};
+use super::demands::Accepts;
 use super::matches::{HotDrop, Matcher, World};
 use super::rule::{IpMatch, Policy, TableName};
 use super::target::{Extension, Then};
@@ -122,8 +123,9 @@ pub(super) struct Rule {
     /// A verdict or RETURN without any condition: traces call it the chain's policy or return.
     pub unconditional: bool,
     pub ip: IpMatch,
-    pub iif: Option<DevSet>,
-    pub oif: Option<DevSet>,
+    /// Devices it asks for, by number.
+    pub iif: Option<Accepts>,
+    pub oif: Option<Accepts>,
     pub matches: Box<[Matcher]>,
 }
 
@@ -138,25 +140,11 @@ pub(super) enum Action {
     Extension(Box<Extension>),
 }
 
-/// Devices by number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct DevSet(pub [u64; 4]);
-
-impl DevSet {
-    pub fn insert(&mut self, dev: u8) {
-        self.0[usize::from(dev >> 6)] |= 1 << (dev & 63);
-    }
-
-    pub fn has(&self, dev: u8) -> bool {
-        self.0[usize::from(dev >> 6)] >> (dev & 63) & 1 == 1
-    }
-}
-
 impl Rule {
     /// Whether what every rule has holds.
     #[inline]
     fn fits(&self, key: &Key) -> bool {
-        let ours = |set: &Option<DevSet>, dev: u8| set.is_none_or(|set| set.has(dev));
+        let ours = |set: &Option<Accepts>, dev: u16| set.as_ref().is_none_or(|set| set.has(dev.into()));
         matches::ip_packet(&self.ip, key.src, key.dst, key.protocol(), key.later_fragment())
             && ours(&self.iif, key.iif)
             && ours(&self.oif, key.oif)

@@ -127,8 +127,8 @@ pub(super) fn key_of(skb: &Skb, hook: Option<Hook>, with_ports: bool) -> Key {
         dst: header.dst(),
         len: skb.network_len() as u32,
         proto: u16::from(header.protocol()) | u16::from(later) << 8,
-        iif: iif.0 as u8,
-        oif: oif.0 as u8,
+        iif: iif.0,
+        oif: oif.0,
         ..Key::default()
     };
     if with_ports && !later {

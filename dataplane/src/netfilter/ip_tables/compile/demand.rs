@@ -2,14 +2,14 @@
 
 use crate::netfilter::ip_tables::classify::Field;
 use crate::netfilter::ip_tables::demands::{Accepts, Filter};
-use crate::netfilter::ip_tables::program::{DevSet, Exact};
+use crate::netfilter::ip_tables::program::Exact;
 use crate::netfilter::ip_tables::rule::*;
 
 /// What the classifier can hold against a packet, and whether that is all the rule asks.
 ///
 /// Once a match remembers something or may drop the packet, the ones behind it are not held against the packet: whether
 /// the first is asked must not depend on them.
-pub(super) fn filter_of(rule: &Rule, iif: &Option<DevSet>, oif: &Option<DevSet>) -> (Filter, Exact) {
+pub(super) fn filter_of(rule: &Rule, iif: &Option<Accepts>, oif: &Option<Accepts>) -> (Filter, Exact) {
     let mut filter = Filter::default();
     let (mut exact, mut open) = (Exact::Always, Open::All);
     for (field, m) in [(Field::Src, rule.ip.src), (Field::Dst, rule.ip.dst)] {
@@ -29,8 +29,7 @@ pub(super) fn filter_of(rule: &Rule, iif: &Option<DevSet>, oif: &Option<DevSet>)
     }
     for (field, set) in [(Field::Iif, iif), (Field::Oif, oif)] {
         if let Some(set) = set {
-            let devices = (0..=255u8).filter(|dev| set.has(*dev)).map(|dev| (u32::from(dev), u32::from(dev)));
-            filter.demand(field, Accepts::ranges(devices));
+            filter.demand(field, set.clone());
         }
     }
     for m in &rule.matches {
