@@ -5,23 +5,29 @@
 //! sends traffic and looks at what arrived. Everything a test makes has a name of its own and is gone when the
 //! test ends, also when it panics.
 
+mod capture;
 mod command;
+mod flow;
 mod frames;
 mod lab;
 mod metrics;
 mod netns;
 pub mod oracle;
+mod ovs;
 mod peers;
 mod rules;
 mod skiff;
 mod tempdir;
 mod testpmd;
 
+pub use capture::{Capture, Seen};
 pub use command::{Outcome, run};
+pub use flow::{Flow, FlowReport};
 pub use frames::{Frame, RawSocket, Rng, random_frame, udp_frame};
 pub use lab::{A_ADDR, B_ADDR, LAN_ADDR, Lab, METRICS_ADDR, WAN_ADDR};
 pub use metrics::{Ledger, Metrics, http_get};
 pub use netns::{Netns, need_root, veth};
+pub use ovs::OpenVswitch;
 pub use peers::{IperfReport, PingReport, iperf3, ping, promtool_check_metrics, traceroute, transfer};
 pub use rules::{random_packet, random_ruleset};
 pub use skiff::{Skiff, Stopped, skiff_binary, skiff_binary_for_anybody};
