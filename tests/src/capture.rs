@@ -38,8 +38,10 @@ impl Capture {
     pub fn start(netns: &Netns, iface: &str, filter: &str) -> Capture {
         let dir = TempDir::new();
         // It would rather not be root, but then it could not write here.
-        let line =
-            format!("tcpdump -Z root -Q in -i {iface} -n -U -B 16384 -w {} {filter}", dir.file("pcap"));
+        let line = format!(
+            "tcpdump -Z root -Q in -i {iface} -n -U --immediate-mode -B 16384 -w {} {filter}",
+            dir.file("pcap")
+        );
         let log = fs::File::create(dir.path().join("log")).expect("the directory is ours");
         let mut command = netns.command(&line);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
@@ -58,8 +60,8 @@ impl Capture {
     /// If it has missed a frame.
     #[track_caller]
     pub fn stop(mut self) -> Vec<Seen> {
-        // The kernel hands packets over in blocks, the last one after its own patience.
-        std::thread::sleep(Duration::from_millis(1100));
+        // What has just come in it has to fetch yet.
+        std::thread::sleep(Duration::from_millis(200));
         let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT);
         let _ = self.child.wait();
         let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();

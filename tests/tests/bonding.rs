@@ -1,12 +1,14 @@
 //! Bonds with partners that know nothing of skiff: Open vSwitch, DPDK's own bond, a plain switch. What matters is how
 //! long traffic stops when a member fails, so times are measured and printed; limits leave room for a busy machine.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use skiff_tests::{
-    Capture, Flow, FlowReport, Lab, Netns, OpenVswitch, Seen, Skiff, Testpmd, iperf3, ping, veth,
+    Capture, Flow, FlowReport, Lab, Netns, OpenVswitch, RawSocket, Seen, Skiff, Testpmd, iperf3, ping,
+    udp_frame, veth,
 };
 
 /// The cables of the bond: the same names at both ends.
@@ -94,23 +96,31 @@ fn bond(skiff: &Skiff) -> Value {
     skiff.json("bond show bond0 -j")[0].clone()
 }
 
-/// The state of a member's LACP port, as the kernel counts its bits.
+/// The state of a member's LACP port.
 fn port_state(bond: &Value, member: &str) -> u64 {
+    state_of(bond, member, "ad_actor_oper_port_state")
+}
+
+fn state_of(bond: &Value, member: &str, whose: &str) -> u64 {
     let member = bond["members"].as_array().and_then(|all| all.iter().find(|one| one["ifname"] == member));
-    member.and_then(|member| member["ad_actor_oper_port_state"].as_u64()).unwrap_or_else(|| panic!("{bond}"))
+    member.and_then(|member| member[whose].as_u64()).unwrap_or_else(|| panic!("{bond}"))
 }
 
 /// Ports that send and receive; 3d with slow timers, 3f with fast ones.
 fn in_step(skiff: &Skiff) -> usize {
-    let bond = bond(skiff);
-    CABLES.iter().filter(|cable| matches!(port_state(&bond, cable), 0x3d | 0x3f)).count()
+    in_step_says(skiff, "ad_actor_oper_port_state")
 }
 
-/// An Open vSwitch whose bond speaks LACP by its own fast timers.
-fn open_vswitch(site: &Site) -> OpenVswitch {
+fn in_step_says(skiff: &Skiff, whose: &str) -> usize {
+    let bond = bond(skiff);
+    CABLES.iter().filter(|cable| matches!(state_of(&bond, cable, whose), 0x3d | 0x3f)).count()
+}
+
+/// An Open vSwitch with a bond.
+fn open_vswitch(site: &Site, lacp: &str) -> OpenVswitch {
     let ovs = OpenVswitch::start(&site.partner);
     ovs.vsctl("add-br br0 -- set bridge br0 datapath_type=netdev");
-    ovs.vsctl("add-bond br0 bond0 eth1 eth2 lacp=active bond_mode=balance-tcp other_config:lacp-time=fast");
+    ovs.vsctl(&format!("add-bond br0 bond0 eth1 eth2 bond_mode=balance-tcp {lacp}"));
     site.partner.address("br0", &format!("{FAR}/24"));
     site.partner.run("ip route add default via 10.0.1.1");
     ovs
@@ -135,12 +145,13 @@ fn agree(site: &Site, skiff: &Skiff, ovs: &OpenVswitch) -> Duration {
     start.elapsed()
 }
 
+const ACTIVE_FAST: &str = "lacp=active other_config:lacp-time=fast";
 const FAST_LACP: &str = "mode = \"802.3ad\", lacp-rate = \"fast\", xmit-hash-policy = \"layer3+4\"";
 
 #[test]
 fn open_vswitch_agrees_by_lacp_and_carries_on_by_the_other_cable() {
     let site = Site::new();
-    let ovs = open_vswitch(&site);
+    let ovs = open_vswitch(&site, ACTIVE_FAST);
     let skiff = site.start(FAST_LACP, "");
     let took = agree(&site, &skiff, &ovs);
     // Two seconds are the wait for other ports.
@@ -154,7 +165,7 @@ fn open_vswitch_agrees_by_lacp_and_carries_on_by_the_other_cable() {
     let flow = site.flow(MILLISECOND);
     let [busy, _] = site.busy_and_idle();
     let tcp = thread::scope(|scope| {
-        let tcp = scope.spawn(|| iperf3(&site.a, &site.partner, FAR, "-t 4 -P 4 -b 4M"));
+        let tcp = scope.spawn(|| iperf3(&site.a, &site.partner, FAR, "-t 4 -P 4 -b 4M -l 4K"));
         thread::sleep(Duration::from_secs(1));
         site.plug(busy, "down");
         let noticed = wait_for("one member left", 10, || in_step(&skiff) == 1);
@@ -178,6 +189,20 @@ fn open_vswitch_agrees_by_lacp_and_carries_on_by_the_other_cable() {
     skiff.stop_cleanly();
 }
 
+#[test]
+fn a_passive_open_vswitch_with_slow_timers_agrees_as_fast() {
+    let site = Site::new();
+    let ovs = open_vswitch(&site, "lacp=passive other_config:lacp-time=slow");
+    let skiff = site.start("mode = \"802.3ad\", lacp-rate = \"slow\"", "");
+    let took = agree(&site, &skiff, &ovs);
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    let shown = bond(&skiff);
+    assert_eq!(CABLES.map(|cable| port_state(&shown, cable)), [0x3d; 2], "{shown}");
+    ping(&site.a, &format!("-q -c 5 -i 0.2 -W 5 {FAR}"));
+    ping(&site.a, &format!("-q -c 50 -i 0.01 -W 5 {FAR}")).expect_all(50);
+    skiff.stop_cleanly();
+}
+
 /// A flow at one datagram a millisecond was interrupted for less than `limit` milliseconds, and nothing was doubled.
 #[track_caller]
 fn expect_outage(report: &FlowReport, limit: u64) {
@@ -196,7 +221,7 @@ fn mute(netns: &Netns, iface: &str) {
 #[test]
 fn a_member_of_open_vswitch_that_falls_silent_is_left_within_the_standards_time() {
     let site = Site::new();
-    let ovs = open_vswitch(&site);
+    let ovs = open_vswitch(&site, ACTIVE_FAST);
     let skiff = site.start(FAST_LACP, "");
     agree(&site, &skiff, &ovs);
     ping(&site.a, &format!("-q -c 5 -i 0.2 -W 5 {FAR}"));
@@ -257,14 +282,16 @@ fn dpdks_bond_agrees_by_lacp() {
     let flow = Flow::start(&b, &site.a, "10.0.0.2", Duration::from_millis(5));
     wait_for("both members", 60, || in_step(&skiff) == 2);
     println!("agreed with DPDK's bond after {:?}", start.elapsed());
+    let partner = || in_step_says(&skiff, "ad_partner_oper_port_state");
+    wait_for("both members of the partner", 60, || partner() == 2);
+    println!("DPDK's bond agreed with us after {:?}", start.elapsed());
     flow.stop();
     let shown = bond(&skiff);
-    println!("{}", skiff.ctl("bond show bond0"));
     assert_eq!(shown["ad_info"]["num_ports"], 2, "{shown}");
 
     ping(&site.a, &format!("-q -c 5 -i 0.2 -W 5 {FAR}"));
     ping(&site.a, &format!("-q -c 50 -i 0.01 -W 5 {FAR}")).expect_all(50);
-    let tcp = iperf3(&site.a, &b, FAR, "-t 2 -P 4 -b 4M");
+    let tcp = iperf3(&site.a, &b, FAR, "-t 2 -P 4 -b 4M -l 4K");
     println!("{tcp:?}");
     assert!(tcp.bytes > 0);
     assert_eq!(in_step(&skiff), 2);
@@ -321,9 +348,8 @@ fn fail_over(site: &Site, skiff: &Skiff, from: &str, to: &str) -> (f64, Vec<Seen
     (outage, new)
 }
 
-#[test]
-fn a_backup_takes_over_and_says_so_as_often_as_asked() {
-    let site = Site::new();
+/// The partner is a switch without bonds, and a host on it.
+fn bridge(site: &Site) {
     site.partner.run("ip link add br0 type bridge");
     for cable in CABLES {
         site.partner.run(&format!("ip link set {cable} master br0"));
@@ -331,6 +357,12 @@ fn a_backup_takes_over_and_says_so_as_often_as_asked() {
     }
     site.partner.address("br0", &format!("{FAR}/24"));
     site.partner.run("ip route add default via 10.0.1.1");
+}
+
+#[test]
+fn a_backup_takes_over_and_says_so_as_often_as_asked() {
+    let site = Site::new();
+    bridge(&site);
     let bond = "mode = \"active-backup\", num-grat-arp = 3, peer-notify-delay = 200";
     let skiff = site.start(bond, VLANS);
     ping(&site.a, &format!("-q -c 50 -i 0.02 -W 5 {FAR}")).expect_all(50);
@@ -354,6 +386,49 @@ fn a_backup_takes_over_and_says_so_as_often_as_asked() {
         site.plug(from, "up");
         wait_for("the old member, as a backup", 10, || up_members(&skiff) == 2);
     }
+    skiff.stop_cleanly();
+}
+
+/// As fast as it goes: the rings of the member that fails are full when it does.
+#[test]
+fn a_member_that_fails_under_full_load_holds_nothing_up() {
+    let site = Site::new();
+    bridge(&site);
+    let skiff = site.start("mode = \"active-backup\"", "");
+    ping(&site.a, &format!("-q -c 50 -i 0.02 -W 5 {FAR}")).expect_all(50);
+    let frame = udp_frame(site.router.mac("lan"), site.a.mac("eth0"), [10, 0, 0, 2], [10, 0, 1, 2], 60);
+    let socket = RawSocket::open(&site.a, "eth0");
+    let arrived = |cable| site.partner.iface_stat(cable, "rx_packets");
+
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let offered = scope.spawn(|| {
+            let mut offered = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                socket.send(&frame);
+                offered += 1;
+            }
+            offered
+        });
+        for (downdelay, from, to) in [(0, "eth1", "eth2"), (300, "eth2", "eth1")] {
+            skiff.ctl(&format!("ip link set bond0 type bond downdelay {downdelay}"));
+            thread::sleep(Duration::from_millis(500));
+            let before = arrived(to);
+            site.plug(from, "down");
+            let took = wait_for("load on the other member", 10, || arrived(to) > before + 2000);
+            println!("downdelay {downdelay}: load on {to} after {took:?}");
+            assert_eq!(bond(&skiff)["active_slave"], to);
+            site.plug(from, "up");
+            wait_for("the old member, as a backup", 10, || up_members(&skiff) == 2);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let offered = offered.join().expect("the sender");
+        thread::sleep(Duration::from_millis(500));
+        let arrived = CABLES.map(arrived);
+        let metrics = skiff.metrics();
+        println!("offered {offered}, arrived {arrived:?}, dropped {:?}", metrics.drops());
+        assert!(arrived[0] + arrived[1] <= offered + 1000, "nothing is doubled");
+    });
     skiff.stop_cleanly();
 }
 
