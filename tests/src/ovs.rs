@@ -19,7 +19,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct OpenVswitch {
     // In the order they are ended: the switch before its database.
-    switch: Daemon,
+    _switch: Daemon,
     _database: Daemon,
     dir: TempDir,
 }
@@ -45,7 +45,7 @@ impl OpenVswitch {
         let line = format!("ovs-vswitchd unix:{socket} --unixctl={} -vconsole:warn", dir.file("ovs.ctl"));
         // The kernel sees the frames of a switch's ports too: only the interface that has an address may answer ARP.
         netns.run("sysctl -qw net.ipv4.conf.all.arp_ignore=1");
-        let ovs = OpenVswitch { switch: Daemon::start(netns, &line, &dir), _database: database, dir };
+        let ovs = OpenVswitch { _switch: Daemon::start(netns, &line, &dir), _database: database, dir };
         ovs.vsctl("--no-wait init");
         ovs
     }
@@ -65,11 +65,6 @@ impl OpenVswitch {
     pub fn appctl(&self, line: &str) -> Outcome {
         let mut command = Command::new("ovs-appctl");
         run(command.arg("-t").arg(self.dir.file("ovs.ctl")).args(line.split_whitespace()))
-    }
-
-    /// The switch's process.
-    pub fn pid(&self) -> u32 {
-        self.switch.0.id()
     }
 }
 

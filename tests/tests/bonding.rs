@@ -66,14 +66,14 @@ addresses = [\"10.0.1.1/24\"]
         self.partner.run(&format!("ip link set {cable} {what}"));
     }
 
-    /// Which cable what A sends to the partner goes by, and the other one.
-    fn busy_and_idle(&self) -> [&'static str; 2] {
+    /// Which cable what A sends to the partner goes by.
+    fn busy(&self) -> &'static str {
         let sent = |cable| self.router.iface_stat(cable, "tx_packets");
         let before = CABLES.map(sent);
         thread::sleep(Duration::from_millis(500));
         let moved = [0, 1].map(|at| sent(CABLES[at]) - before[at]);
         assert!(moved[0].max(moved[1]) > 20 + 5 * moved[0].min(moved[1]), "one of both: {moved:?}");
-        if moved[0] > moved[1] { CABLES } else { [CABLES[1], CABLES[0]] }
+        CABLES[usize::from(moved[1] > moved[0])]
     }
 
     fn flow(&self, interval: Duration) -> Flow {
@@ -90,6 +90,16 @@ fn wait_for(what: &str, seconds: u64, mut done: impl FnMut() -> bool) -> Duratio
         thread::sleep(Duration::from_millis(10));
     }
     start.elapsed()
+}
+
+/// Fifty pings in a row get through: at once, unless something else has the processor.
+#[track_caller]
+fn reach(site: &Site) {
+    wait_for("fifty pings without a loss", 30, || {
+        let report = ping(&site.a, &format!("-q -c 50 -i 0.01 -W 1 {FAR}"));
+        assert_eq!(report.duplicates, 0, "{}", report.text);
+        report.received == 50
+    });
 }
 
 fn bond(skiff: &Skiff) -> Value {
@@ -118,6 +128,7 @@ fn in_step_says(skiff: &Skiff, whose: &str) -> usize {
 
 /// An Open vSwitch with a bond.
 fn open_vswitch(site: &Site, lacp: &str) -> OpenVswitch {
+    CABLES.iter().for_each(|cable| site.partner.hide_from_kernel(cable));
     let ovs = OpenVswitch::start(&site.partner);
     ovs.vsctl("add-br br0 -- set bridge br0 datapath_type=netdev");
     ovs.vsctl(&format!("add-bond br0 bond0 eth1 eth2 bond_mode=balance-tcp {lacp}"));
@@ -158,12 +169,11 @@ fn open_vswitch_agrees_by_lacp_and_carries_on_by_the_other_cable() {
     assert!(took >= Duration::from_millis(1900) && took < Duration::from_secs(8), "{took:?}");
     let shown = bond(&skiff);
     assert_eq!(shown["ad_info"]["num_ports"], 2, "{shown}");
-    ping(&site.a, &format!("-q -c 5 -i 0.2 -W 5 {FAR}"));
-    ping(&site.a, &format!("-q -c 50 -i 0.01 -W 5 {FAR}")).expect_all(50);
+    reach(&site);
 
     // A cable is pulled while four TCP connections and a numbered flow run.
     let flow = site.flow(MILLISECOND);
-    let [busy, _] = site.busy_and_idle();
+    let busy = site.busy();
     let tcp = thread::scope(|scope| {
         let tcp = scope.spawn(|| iperf3(&site.a, &site.partner, FAR, "-t 4 -P 4 -b 4M -l 4K"));
         thread::sleep(Duration::from_secs(1));
@@ -178,7 +188,7 @@ fn open_vswitch_agrees_by_lacp_and_carries_on_by_the_other_cable() {
     assert!(tcp.bytes > 3 * 2_000_000, "{tcp:?}");
     expect_outage(&report, 1500);
     assert_eq!(bond(&skiff)["mii_status"], "UP");
-    ping(&site.a, &format!("-q -c 50 -i 0.01 -W 5 {FAR}")).expect_all(50);
+    reach(&site);
 
     // One member is enough, unless two are asked for.
     skiff.ctl("ip link set bond0 type bond min_links 2");
@@ -198,8 +208,7 @@ fn a_passive_open_vswitch_with_slow_timers_agrees_as_fast() {
     assert!(took < Duration::from_secs(8), "{took:?}");
     let shown = bond(&skiff);
     assert_eq!(CABLES.map(|cable| port_state(&shown, cable)), [0x3d; 2], "{shown}");
-    ping(&site.a, &format!("-q -c 5 -i 0.2 -W 5 {FAR}"));
-    ping(&site.a, &format!("-q -c 50 -i 0.01 -W 5 {FAR}")).expect_all(50);
+    reach(&site);
     skiff.stop_cleanly();
 }
 
@@ -208,7 +217,6 @@ fn a_passive_open_vswitch_with_slow_timers_agrees_as_fast() {
 fn expect_outage(report: &FlowReport, limit: u64) {
     assert!(report.longest_loss <= limit && report.longest_gap <= MILLISECOND * limit as u32, "{report:?}");
     assert_eq!(report.duplicates, 0, "{report:?}");
-    assert!(report.lost() * 2 < report.sent, "{report:?}");
 }
 
 /// From now on nothing leaves by `iface`, though it is up.
@@ -224,10 +232,9 @@ fn a_member_of_open_vswitch_that_falls_silent_is_left_within_the_standards_time(
     let ovs = open_vswitch(&site, ACTIVE_FAST);
     let skiff = site.start(FAST_LACP, "");
     agree(&site, &skiff, &ovs);
-    ping(&site.a, &format!("-q -c 5 -i 0.2 -W 5 {FAR}"));
 
     let flow = site.flow(MILLISECOND);
-    let [busy, _] = site.busy_and_idle();
+    let busy = site.busy();
     let start = Instant::now();
     mute(&site.partner, busy);
     mute(&site.router, busy);
@@ -247,7 +254,7 @@ fn a_member_of_open_vswitch_that_falls_silent_is_left_within_the_standards_time(
     // The cable has carrier all the time: nobody else could have known.
     assert_eq!(skiff.ctl("bond show bond0").matches("MII Status: up").count(), 3);
     assert_eq!(in_step(&skiff), 1);
-    ping(&site.a, &format!("-q -c 50 -i 0.01 -W 5 {FAR}")).expect_all(50);
+    reach(&site);
     skiff.stop_cleanly();
 }
 
@@ -289,8 +296,7 @@ fn dpdks_bond_agrees_by_lacp() {
     let shown = bond(&skiff);
     assert_eq!(shown["ad_info"]["num_ports"], 2, "{shown}");
 
-    ping(&site.a, &format!("-q -c 5 -i 0.2 -W 5 {FAR}"));
-    ping(&site.a, &format!("-q -c 50 -i 0.01 -W 5 {FAR}")).expect_all(50);
+    reach(&site);
     let tcp = iperf3(&site.a, &b, FAR, "-t 2 -P 4 -b 4M -l 4K");
     println!("{tcp:?}");
     assert!(tcp.bytes > 0);
@@ -335,11 +341,11 @@ fn fail_over(site: &Site, skiff: &Skiff, from: &str, to: &str) -> (f64, Vec<Seen
     let flow = site.flow(MILLISECOND);
     thread::sleep(Duration::from_millis(500));
     site.plug(from, "down");
+    wait_for("the backup", 10, || bond(skiff)["active_slave"] == to);
     // The announcements take half a second.
-    thread::sleep(Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(1200));
     let report = flow.stop();
     let (old, new) = (old.stop(), new.stop());
-    assert_eq!(bond(skiff)["active_slave"], to);
     let (last, first) = (datagrams(&old).next_back(), datagrams(&new).next());
     let outage = first.expect("datagrams by the new member") - last.expect("datagrams by the old member");
     println!("{from} to {to}: outage {outage:.3} s, {report:?}, lost {}", report.lost());
@@ -365,7 +371,7 @@ fn a_backup_takes_over_and_says_so_as_often_as_asked() {
     bridge(&site);
     let bond = "mode = \"active-backup\", num-grat-arp = 3, peer-notify-delay = 200";
     let skiff = site.start(bond, VLANS);
-    ping(&site.a, &format!("-q -c 50 -i 0.02 -W 5 {FAR}")).expect_all(50);
+    reach(&site);
 
     for (downdelay, from, to) in [(0, "eth1", "eth2"), (300, "eth2", "eth1")] {
         skiff.ctl(&format!("ip link set bond0 type bond downdelay {downdelay}"));
@@ -395,7 +401,7 @@ fn a_member_that_fails_under_full_load_holds_nothing_up() {
     let site = Site::new();
     bridge(&site);
     let skiff = site.start("mode = \"active-backup\"", "");
-    ping(&site.a, &format!("-q -c 50 -i 0.02 -W 5 {FAR}")).expect_all(50);
+    reach(&site);
     let frame = udp_frame(site.router.mac("lan"), site.a.mac("eth0"), [10, 0, 0, 2], [10, 0, 1, 2], 60);
     let socket = RawSocket::open(&site.a, "eth0");
     let arrived = |cable| site.partner.iface_stat(cable, "rx_packets");
@@ -426,8 +432,9 @@ fn a_member_that_fails_under_full_load_holds_nothing_up() {
         thread::sleep(Duration::from_millis(500));
         let arrived = CABLES.map(arrived);
         let metrics = skiff.metrics();
-        println!("offered {offered}, arrived {arrived:?}, dropped {:?}", metrics.drops());
-        assert!(arrived[0] + arrived[1] <= offered + 1000, "nothing is doubled");
+        let sent = CABLES.map(|cable| metrics.sum("skiff_port_transmit_packets_total", &[("port", cable)]));
+        println!("offered {offered}, sent {sent:?}, arrived {arrived:?}, dropped {:?}", metrics.drops());
+        assert!(arrived[0] <= sent[0] && arrived[1] <= sent[1], "nothing is doubled");
     });
     skiff.stop_cleanly();
 }
