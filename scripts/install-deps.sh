@@ -12,7 +12,8 @@ build=(gcc libc6-dev make pkg-config libclang-dev libdpdk-dev)
 # What `skiff demo` builds its two hosts with.
 demo=(iproute2 iputils-ping iperf3 ethtool)
 # Peers and referees of the black-box tests. dpdk-dev has testpmd, prometheus has promtool.
-test=(dpdk-dev iptables ipset nftables traceroute tcpdump python3-scapy curl prometheus util-linux procps)
+test=(dpdk-dev iptables ipset nftables traceroute tcpdump python3-scapy curl prometheus util-linux procps
+    openvswitch-switch)
 bench=(dpdk-dev python3-minimal util-linux)
 
 list_only=
@@ -61,7 +62,7 @@ fi
 # env, because sudo drops the environment.
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -q)
 
-# A daemon that arrives with a package (prometheus) must not be started: the policy file tells dpkg so, for
+# A daemon that arrives with a package (prometheus, Open vSwitch) must not be started: the policy file tells dpkg so, for
 # as long as this script runs.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
@@ -73,7 +74,9 @@ fi
 echo "installing: ${missing[*]}"
 "${apt[@]}" update
 "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
-# Nor at the next boot: the tests want promtool, not a server.
-if command -v systemctl >/dev/null && [[ " ${missing[*]} " == *" prometheus "* ]]; then
-    "${as_root[@]}" systemctl disable prometheus >/dev/null 2>&1 || true
-fi
+# Nor at the next boot: the tests want promtool and a switch of their own, not servers.
+for daemon in prometheus openvswitch-switch; do
+    if command -v systemctl >/dev/null && [[ " ${missing[*]} " == *" $daemon "* ]]; then
+        "${as_root[@]}" systemctl disable $daemon >/dev/null 2>&1 || true
+    fi
+done

@@ -6,12 +6,15 @@
 //! test ends, also when it panics.
 
 mod api;
+mod capture;
 mod command;
+mod flow;
 mod frames;
 mod lab;
 mod metrics;
 mod netns;
 pub mod oracle;
+mod ovs;
 mod peers;
 mod rules;
 mod skiff;
@@ -20,11 +23,14 @@ mod testpmd;
 mod trunk;
 
 pub use api::Api;
+pub use capture::{Capture, Seen};
 pub use command::{Outcome, run};
+pub use flow::{Flow, FlowReport};
 pub use frames::{Frame, RawSocket, Rng, random_frame, udp_frame};
 pub use lab::{A_ADDR, B_ADDR, LAN_ADDR, Lab, METRICS_ADDR, WAN_ADDR};
 pub use metrics::{Ledger, Metrics, http_get};
 pub use netns::{Netns, need_root, veth};
+pub use ovs::OpenVswitch;
 pub use peers::{IperfReport, PingReport, iperf3, ping, promtool_check_metrics, traceroute, transfer};
 pub use rules::{random_packet, random_ruleset};
 pub use skiff::{Skiff, Stopped, skiff_binary, skiff_binary_for_anybody};
