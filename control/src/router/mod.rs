@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skiff_dataplane::core::lcore::Clock;
-use skiff_dataplane::core::qsbr::{Deferred, Epoch};
+use skiff_dataplane::core::qsbr::{DeferredArcs, Epoch};
 use skiff_dataplane::core::shared::Shared;
 use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
 use skiff_dataplane::device::{DeviceConf, DeviceKind, InterfaceAddress, NetDevice};
@@ -130,7 +130,7 @@ pub struct Router {
     /// The machines of bonds.
     bonds: bond::Bonds,
     generation: u64,
-    retired: Deferred<Arc<Snapshot>>,
+    retired: DeferredArcs<Snapshot>,
     /// Packets that wait for neighbours.
     held: usize,
     /// Multicast routes, groups and IGMP.
@@ -189,7 +189,7 @@ impl Router {
             counted_before: BTreeMap::new(),
             bonds: bond::Bonds::default(),
             generation,
-            retired: Deferred::new(),
+            retired: DeferredArcs::new(),
             held: 0,
             mc,
             filters: vlan::PortFilters::default(),
@@ -252,7 +252,7 @@ impl Router {
 
     /// Frees what every lcore has let go of.
     pub fn reclaim(&mut self) {
-        self.retired.reclaim(&self.shared.qsbr).for_each(drop);
+        self.retired.reclaim(&self.shared.qsbr);
     }
 
     /// Waits until every lcore has finished its burst and so has the newest snapshot, but no longer than `timeout`.

@@ -38,6 +38,7 @@
 //! something, and one store to a line of its own.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -192,6 +193,40 @@ impl<T> Default for Deferred<T> {
     }
 }
 
+/// Shared things out of reach that only control is to free. An lcore has its handle a moment longer than the grace period,
+/// until it takes a newer one, and as long as it sleeps; if that were the last, it would free thousands of devices between
+/// two bursts.
+#[derive(Debug)]
+pub struct DeferredArcs<T> {
+    waiting: Deferred<Arc<T>>,
+    /// Past their grace period. Lcores have one each at most, so these are few.
+    lent: Vec<Arc<T>>,
+}
+
+impl<T> DeferredArcs<T> {
+    /// An empty queue.
+    pub const fn new() -> Self {
+        DeferredArcs { waiting: Deferred::new(), lent: Vec::new() }
+    }
+
+    /// Begins a grace period for `item`, which must be out of the lcores' reach already.
+    pub fn defer(&mut self, qsbr: &Qsbr, item: Arc<T>) {
+        self.waiting.defer(qsbr, item);
+    }
+
+    /// Frees what nobody else has any more.
+    pub fn reclaim(&mut self, qsbr: &Qsbr) {
+        self.lent.extend(self.waiting.reclaim(qsbr));
+        self.lent.retain(|item| Arc::strong_count(item) > 1);
+    }
+}
+
+impl<T> Default for DeferredArcs<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -256,6 +291,23 @@ mod tests {
         qsbr.quiescent(0);
         assert_eq!(deferred.reclaim(&qsbr).collect::<Vec<_>>(), ['c']);
         assert!(deferred.is_empty());
+    }
+
+    #[test]
+    fn what_a_sleeping_lcore_has_is_not_left_to_it() {
+        let qsbr = Qsbr::new(1);
+        let mut deferred = DeferredArcs::new();
+        let [first, second] = [Arc::new(1), Arc::new(2)];
+        let [freed_first, freed_second] = [Arc::downgrade(&first), Arc::downgrade(&second)];
+        let lcores = Arc::clone(&first);
+        deferred.defer(&qsbr, first);
+        deferred.defer(&qsbr, second);
+        deferred.reclaim(&qsbr);
+        assert_eq!((freed_first.strong_count(), freed_second.strong_count()), (2, 0));
+        drop(lcores);
+        assert_eq!(freed_first.strong_count(), 1, "control frees it");
+        deferred.reclaim(&qsbr);
+        assert_eq!(freed_first.strong_count(), 0);
     }
 
     /// Control moves a pointer between cells, poisoning each cell after its grace period; readers that follow
