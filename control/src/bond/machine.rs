@@ -272,8 +272,9 @@ impl BondMachine {
             self.select_active(now);
         }
         self.give_mac(at, self.members[at].info.mac);
+        let farewell = self.lacp.as_mut().and_then(|lacp| lacp.remove(dev));
+        self.lacp_events(dev, farewell.into_iter().collect());
         self.members.remove(at);
-        self.lacp.iter_mut().for_each(|lacp| lacp.remove(dev));
         self.probing = self.probing.filter(|probing| *probing != dev);
         self.select_active(now);
         self.finish();
