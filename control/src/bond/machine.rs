@@ -262,6 +262,12 @@ impl BondMachine {
         self.finish();
     }
 
+    /// The frame that tells the partner of `dev` that it is about to leave, if it listens.
+    pub fn farewell(&self, dev: IfIndex) -> Option<Vec<u8>> {
+        let pdu = self.lacp.as_ref()?.farewell(dev)?;
+        Some(pdu.emit(self.member(dev)?.permanent_mac()))
+    }
+
     /// Takes a member out; it gets its own address back.
     pub fn remove_member(&mut self, dev: IfIndex, now: Instant) {
         let Some(at) = self.position(dev) else { return };
@@ -272,9 +278,8 @@ impl BondMachine {
             self.select_active(now);
         }
         self.give_mac(at, self.members[at].info.mac);
-        let farewell = self.lacp.as_mut().and_then(|lacp| lacp.remove(dev));
-        self.lacp_events(dev, farewell.into_iter().collect());
         self.members.remove(at);
+        self.lacp.iter_mut().for_each(|lacp| lacp.remove(dev));
         self.probing = self.probing.filter(|probing| *probing != dev);
         self.select_active(now);
         self.finish();

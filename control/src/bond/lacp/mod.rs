@@ -100,12 +100,17 @@ impl Lacp {
         self.ports.push(Port::new(dev, actor, self.last_aggregator, now));
     }
 
-    /// Takes the port of `dev` out. Returns its last words: the partner need not find out by waiting.
-    pub fn remove(&mut self, dev: IfIndex) -> Option<LacpEvent> {
-        let at = self.ports.iter().position(|port| port.dev == dev)?;
-        let mut gone = self.ports.remove(at);
-        self.hand_over(gone.own_aggregator);
-        gone.farewell().map(|pdu| LacpEvent::Send(dev, SlowPdu::Lacp(pdu)))
+    /// Takes the port of `dev` out.
+    pub fn remove(&mut self, dev: IfIndex) {
+        if let Some(at) = self.ports.iter().position(|port| port.dev == dev) {
+            let gone = self.ports.remove(at);
+            self.hand_over(gone.own_aggregator);
+        }
+    }
+
+    /// What the port of `dev` says last before it is taken out: the partner need not find out by waiting.
+    pub fn farewell(&self, dev: IfIndex) -> Option<SlowPdu> {
+        self.port(dev)?.farewell().map(SlowPdu::Lacp)
     }
 
     /// An aggregator goes with the port it was made with. The ports in it move to another one together, as they are:
