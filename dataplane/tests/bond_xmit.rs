@@ -225,6 +225,23 @@ fn a_flow_stays_with_its_member_and_in_order() {
     });
 }
 
+/// One TCP connection under every policy: one member has all its segments, in order.
+#[test]
+fn a_million_segments_of_a_connection_stay_in_order() {
+    const ACK: u8 = 0x10;
+    let segment = Ip::tcp("10.1.0.2", "10.2.0.2", (40_000, 443), 1, 1, ACK, &[]);
+    for_each_policy(|rig, policy| {
+        let mut home = None;
+        for _ in 0..84 {
+            let segments = (0..2000).map(|id| Ip { id, ..segment.clone() });
+            let ids = by_member(rig, segments);
+            let at = usize::from(ids[0].is_empty());
+            assert_eq!(*home.get_or_insert(at), at, "{policy:?}: one member");
+            assert!(ids[1 - at].is_empty() && ids[at].iter().copied().eq(0..2000), "{policy:?}: order");
+        }
+    });
+}
+
 fn for_each_policy(mut act: impl FnMut(&mut Rig, XmitPolicy)) {
     use XmitPolicy::*;
     let mut rig = bonded(bond(BalanceXor));

@@ -200,7 +200,7 @@ fn open_vswitch_agrees_by_lacp_and_carries_on_by_the_other_cable() {
 }
 
 #[test]
-fn a_passive_open_vswitch_with_slow_timers_agrees_as_fast() {
+fn a_passive_open_vswitch_with_slow_timers_agrees_as_fast_and_is_told_of_a_member_that_leaves() {
     let site = Site::new();
     let ovs = open_vswitch(&site, "lacp=passive other_config:lacp-time=slow");
     let skiff = site.start("mode = \"802.3ad\", lacp-rate = \"slow\"", "");
@@ -209,6 +209,16 @@ fn a_passive_open_vswitch_with_slow_timers_agrees_as_fast() {
     let shown = bond(&skiff);
     assert_eq!(CABLES.map(|cable| port_state(&shown, cable)), [0x3d; 2], "{shown}");
     reach(&site);
+
+    // It would take the partner a minute and a half to find out.
+    let flow = site.flow(MILLISECOND);
+    let busy = site.busy();
+    skiff.ctl(&format!("ip link set {busy} nomaster"));
+    let told = wait_for("Open vSwitch to leave the member too", 10, || enabled(&ovs) == 1);
+    reach(&site);
+    let report = flow.stop();
+    println!("{busy} taken out: Open vSwitch knows after {told:?}, {report:?}");
+    expect_outage(&report, 1500);
     skiff.stop_cleanly();
 }
 

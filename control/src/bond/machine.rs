@@ -262,6 +262,12 @@ impl BondMachine {
         self.finish();
     }
 
+    /// The frame that tells the partner of `dev` that it is about to leave, if it listens.
+    pub fn farewell(&self, dev: IfIndex) -> Option<Vec<u8>> {
+        let pdu = self.lacp.as_ref()?.farewell(dev)?;
+        Some(pdu.emit(self.member(dev)?.permanent_mac()))
+    }
+
     /// Takes a member out; it gets its own address back.
     pub fn remove_member(&mut self, dev: IfIndex, now: Instant) {
         let Some(at) = self.position(dev) else { return };

@@ -63,6 +63,7 @@ impl Router {
     /// # Errors
     /// The first that refuses.
     pub(super) fn drive(&self, effects: &Effects) -> Result<(), Refusal> {
+        self.members_say_goodbye(effects);
         effects.driver.iter().try_for_each(|op| self.drive_one(op))
     }
 

@@ -102,13 +102,27 @@ impl Lacp {
 
     /// Takes the port of `dev` out.
     pub fn remove(&mut self, dev: IfIndex) {
-        self.ports.retain(|port| port.dev != dev);
-        // An aggregator that loses the port it was made with goes with it: the others select anew.
-        let own: Vec<u16> = self.ports.iter().map(|port| port.own_aggregator).collect();
-        for port in &mut self.ports {
-            if port.aggregator.is_some_and(|id| !own.contains(&id)) {
-                port.unselect();
-            }
+        if let Some(at) = self.ports.iter().position(|port| port.dev == dev) {
+            let gone = self.ports.remove(at);
+            self.hand_over(gone.own_aggregator);
+        }
+    }
+
+    /// What the port of `dev` says last before it is taken out: the partner need not find out by waiting.
+    pub fn farewell(&self, dev: IfIndex) -> Option<SlowPdu> {
+        self.port(dev)?.farewell().map(SlowPdu::Lacp)
+    }
+
+    /// An aggregator goes with the port it was made with. The ports in it move to another one together, as they are:
+    /// their partner sees no change.
+    fn hand_over(&mut self, gone: u16) {
+        let Some(first) = self.ports.iter().find(|port| port.aggregator == Some(gone)) else { return };
+        let new = self.free_aggregator(first.own_aggregator);
+        for port in self.ports.iter_mut().filter(|port| port.aggregator == Some(gone)) {
+            port.aggregator = new;
+        }
+        if self.active == Some(gone) {
+            self.active = new;
         }
     }
 

@@ -426,4 +426,17 @@ impl Port {
         self.tx_pdus += 1;
         Some(Lacpdu { actor: self.actor, partner: self.partner, collector_max_delay: 0 })
     }
+
+    /// The LACPDU of a port that leaves its bond, past the limit of the rate: it is its last one. The partner is told
+    /// that the port can be in no aggregator, as the kernel does.
+    pub(super) fn farewell(&self) -> Option<Lacpdu> {
+        if !self.speaks() || !self.may_speak_first() {
+            return None;
+        }
+        let mut actor = self.actor;
+        for bit in [state::SYNC, state::COLLECTING, state::DISTRIBUTING, state::AGGREGATION] {
+            actor.put(bit, false);
+        }
+        Some(Lacpdu { actor, partner: self.partner, collector_max_delay: 0 })
+    }
 }

@@ -197,6 +197,31 @@ fn a_cut_cable_leaves_and_comes_back() {
     assert!(took >= 2.0, "{took}");
 }
 
+/// The port that the aggregator was made with.
+#[test]
+fn a_port_that_is_taken_out_says_so_and_holds_up_nobody() {
+    let mut pair = agreed(LacpRate::Slow, 3);
+    let number = pair.ends[0].info().unwrap().aggregator;
+    let dev = IfIndex(number);
+    let farewell = pair.ends[0].farewell(dev).unwrap();
+    pair.ends[0].remove(dev);
+    pair.ends[1].receive(dev, &farewell, pair.now);
+    assert!(!pair.ends[1].distributes(dev), "the partner sends nothing more by it");
+    pair.unplug(number);
+    for _ in 0..100 {
+        pair.tick();
+        assert_eq!([pair.distributing(0), pair.distributing(1)], [2, 2]);
+    }
+    let info = pair.ends[0].info().unwrap();
+    assert_eq!((info.num_ports, info.partner_mac), (2, B));
+    assert_ne!(info.aggregator, number);
+    // Whoever comes back joins them.
+    pair.ends[0].add(dev, pair.now);
+    pair.plug(number, 10_000);
+    pair.until(4.0, |p| p.distributing(0) == 3 && p.distributing(1) == 3);
+    assert_eq!(pair.ends[0].info(), Some(AdInfo { num_ports: 3, ..info }));
+}
+
 #[test]
 fn ports_of_other_speeds_are_another_aggregator() {
     for (select, expected) in

@@ -9,7 +9,7 @@ use skiff_dataplane::skb::{SkbExt, SkbFields, flags};
 
 use super::super::{LONGEST_BURST, Router, bits};
 use crate::bond::BondEffect;
-use crate::rtnl::{Effects, Link};
+use crate::rtnl::{DriverOp, Effects, Link};
 
 /// Where the EtherType stands.
 const ETHERTYPE_AT: usize = 12;
@@ -62,6 +62,26 @@ impl Router {
         }
     }
 
+    /// Lets members that leave a bond tell their partners while they still can: when the rest is carried out they are
+    /// down.
+    pub(in crate::router) fn members_say_goodbye(&self, effects: &Effects) {
+        let mut said = false;
+        for op in &effects.driver {
+            let DriverOp::SetUp(dev, false) = *op else { continue };
+            if self.rtnl.link(dev).is_none_or(|link| link.member().is_some()) {
+                continue;
+            }
+            let farewell = self.bonds.machines.values().find_map(|machine| machine.farewell(dev));
+            if let Some(frame) = farewell {
+                self.send_raw(dev, &frame);
+                said = true;
+            }
+        }
+        if said {
+            self.settle(LONGEST_BURST);
+        }
+    }
+
     /// A gratuitous ARP for each address of a bond and of the VLANs above it: by the bond, so by its active member.
     fn announce_bond(&mut self, bond: IfIndex) {
         for dev in self.stack_above(bond) {
@@ -106,7 +126,7 @@ impl Router {
     }
 
     /// Sends a frame by a port, past the device above it.
-    fn send_raw(&mut self, dev: IfIndex, frame: &[u8]) {
+    fn send_raw(&self, dev: IfIndex, frame: &[u8]) {
         let Some(mut skb) = self.pool.alloc() else { return };
         let Some(room) = skb.append(frame.len()) else { return };
         room.copy_from_slice(frame);
