@@ -362,6 +362,11 @@ impl Shared {
         self.to_lcore[lcore].push(message)
     }
 
+    /// True if no worker has a message to take.
+    pub fn lcores_have_taken_all(&self) -> bool {
+        self.to_lcore.iter().all(ArrayQueue::is_empty)
+    }
+
     /// Hands a fragment to worker `lcore`, the owner of its source.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What machines of bonds want done.
 
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use skiff_dataplane::device::vlan::VlanProto;
 use skiff_dataplane::neigh::arp::{ARP_FRAME_LEN, ArpFrame};
@@ -11,6 +12,8 @@ use super::super::{LONGEST_BURST, Router, bits};
 use crate::bond::BondEffect;
 use crate::rtnl::{DriverOp, Effects, Link};
 
+/// How long a member that leaves may take to say so: longer than any worker sleeps.
+const LONGEST_FAREWELL: Duration = Duration::from_millis(20);
 /// Where the EtherType stands.
 const ETHERTYPE_AT: usize = 12;
 
@@ -78,6 +81,11 @@ impl Router {
             }
         }
         if said {
+            // A worker that sleeps counts as quiescent, but it has not sent yet.
+            let end = Instant::now() + LONGEST_FAREWELL;
+            while !self.shared.lcores_have_taken_all() && Instant::now() < end {
+                std::thread::sleep(Duration::from_micros(100));
+            }
             self.settle(LONGEST_BURST);
         }
     }
