@@ -14,6 +14,10 @@
 //!
 //! In capitals, the [`netfilter`] hooks of the stage above them; L2_DEQUEUE is before the driver.
 //!
+//! Frames of a bond's member pass `bond_handle_frame`, tagged ones `vlan_do_receive`, before they are the upper device's in
+//! `netif_receive_skb_list`; on the way out `dev_queue_xmit` goes through `vlan_dev_hard_start_xmit` and `bond_start_xmit`
+//! down to a port.
+//!
 //! Laws of the hot path: no allocation, lock, system call or panic; lcores read configuration as one immutable
 //! [`core::snapshot::Snapshot`] picked up between bursts; every packet is accounted for
 //! (`rx + created = tx + dropped + delivered + held`, [`core::counters::Ledger`]); time is an argument.
