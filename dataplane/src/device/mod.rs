@@ -194,18 +194,11 @@ impl NetDevice {
             ifindex: IfIndex::LOOPBACK,
             name: "lo".to_owned(),
             kind: DeviceKind::Loopback,
-            mac: MacAddr::ZERO,
             mtu: u16::MAX,
             up: true,
             carrier: true,
             addresses: vec![InterfaceAddress { scope: 254, ..InterfaceAddress::new(net) }],
-            conf: DeviceConf::default(),
-            vlan: None,
-            bond: None,
-            vlans: None,
-            master: IfIndex::NONE,
-            vlan_offload: VlanOffload::default(),
-            untags: false,
+            ..NetDevice::absent()
         }
     }
 
