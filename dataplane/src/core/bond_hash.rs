@@ -10,27 +10,23 @@ use crate::device::bond::XmitPolicy;
 use crate::device::vlan::VlanProto;
 use crate::fib::flow_keys::LOOKED_AT;
 use crate::fib::multipath::ports_offset;
-use crate::skb::eth::{self, ETH_P_ARP, ETH_P_IP};
+use crate::skb::eth::{self, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6};
 use crate::skb::icmp;
-use crate::skb::ipv4::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, Ipv4Header};
+use crate::skb::ipv4::{
+    IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP,
+    Ipv4Header,
+};
+use crate::skb::vlan::VLAN_HLEN;
 use crate::skb::{Skb, SkbExt};
 
-/// IPv6.
-pub const ETH_P_IPV6: u16 = 0x86dd;
 const ETH_P_MPLS_UC: u16 = 0x8847;
 const ETH_P_MPLS_MC: u16 = 0x8848;
 /// Transparent Ethernet bridging, in GRE.
 const ETH_P_TEB: u16 = 0x6558;
-const TAG_LEN: usize = 4;
 /// Bytes of a frame that are looked at.
-const FRAME_LOOKED_AT: usize = eth::HEADER_LEN + TAG_LEN + LOOKED_AT;
+const FRAME_LOOKED_AT: usize = eth::HEADER_LEN + VLAN_HLEN + LOOKED_AT;
 /// Headers that are looked into, so that no packet keeps an lcore busy. The kernel's limit is 15 a packet.
 const MAX_LAYERS: usize = 15;
-
-const IPPROTO_IPIP: u8 = 4;
-const IPPROTO_IPV6: u8 = 41;
-const IPPROTO_GRE: u8 = 47;
-const IPPROTO_ICMPV6: u8 = 58;
 
 /// The hash of a frame as it is on the bond.
 #[inline]
@@ -116,7 +112,7 @@ pub fn untag(frame: &[u8], tag: Option<u16>) -> (Option<u16>, u16, usize) {
     if tag.is_some() || VlanProto::from_tpid(protocol).is_none() {
         return (tag, protocol, eth::HEADER_LEN);
     }
-    (Some(word(14)), word(16), eth::HEADER_LEN + TAG_LEN)
+    (Some(word(14)), word(16), eth::HEADER_LEN + VLAN_HLEN)
 }
 
 #[inline]
@@ -267,7 +263,7 @@ fn dissect(mut bytes: &[u8], mut ethertype: u16) -> Option<Keys> {
             }
             _ if VlanProto::from_tpid(ethertype).is_some() => {
                 let [_, _, a, b] = *bytes.first_chunk()?;
-                (ethertype, bytes) = (u16::from_be_bytes([a, b]), &bytes[TAG_LEN..]);
+                (ethertype, bytes) = (u16::from_be_bytes([a, b]), &bytes[VLAN_HLEN..]);
                 continue;
             }
             // Known, but without anything that tells flows apart.

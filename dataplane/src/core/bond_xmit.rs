@@ -9,8 +9,7 @@
 //! counts turns of its own, as every CPU of the kernel does: with several lcores the members' shares are even, the order
 //! among the lcores is not fixed.
 
-use super::bond_hash::{ETH_P_IPV6, protocol_of};
-use super::bond_hash::{bond_xmit_hash, layer2, layer34, untag};
+use super::bond_hash::{bond_xmit_hash, layer2, layer34, protocol_of, untag};
 use super::counters::MAX_DEVICES;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
@@ -21,13 +20,13 @@ use crate::device::bond_rlb::OurArp;
 use crate::device::vlan::VlanProto;
 use crate::neigh::arp::{ARP_LEN, ArpOp, ArpView};
 use crate::net::{IfIndex, MacAddr};
-use crate::skb::eth::{ETH_P_ARP, ETH_P_IP, HEADER_LEN};
-use crate::skb::ipv4::{BROADCAST, IPPROTO_IGMP, Ipv4Header};
+use crate::skb::eth::{ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, HEADER_LEN};
+use crate::skb::ipv4::{BROADCAST, IPPROTO_ICMPV6, IPPROTO_IGMP, Ipv4Header};
+use crate::skb::vlan::VID_MASK;
 use crate::skb::{Skb, SkbExt, SkbList};
 
 /// Novell IPX, which balance-tlb takes for something to balance.
 const ETH_P_IPX: u16 = 0x8137;
-const VID_MASK: u16 = 0x0fff;
 /// Bonds one above the other that a packet goes through (the kernel's `XMIT_RECURSION_LIMIT`): devices may be stacked
 /// into a circle.
 const RECURSION_LIMIT: u8 = 8;
@@ -302,7 +301,6 @@ fn ipv4_destination(skb: &Skb, network: usize) -> Option<u8> {
 /// The same for IPv6. Neighbour discovery and probes for duplicate addresses say where the bond is; they go by its place.
 fn ipv6_destination(skb: &Skb, network: usize) -> Option<u8> {
     const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
-    const IPPROTO_ICMPV6: u8 = 58;
     const NEIGHBOUR_SOLICITATION: u8 = 135;
     const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
     let packet = skb.data().get(network..)?;

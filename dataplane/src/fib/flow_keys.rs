@@ -4,18 +4,14 @@
 //! have no ports, the first one neither, so that a datagram stays together.
 
 use super::multipath::{self, FlowHash};
-use crate::skb::eth::ETH_P_IP;
-use crate::skb::ipv4::Ipv4Header;
+use crate::skb::eth::{ETH_P_IP, ETH_P_IPV6};
+use crate::skb::ipv4::{IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_IPV6, Ipv4Header};
 
 /// Bytes of a packet that are looked at, from its IP header on.
 pub const LOOKED_AT: usize = 192;
 
 /// Layers that are looked into, so that no packet keeps an lcore busy.
 const MAX_LAYERS: usize = 4;
-
-const IPPROTO_IPIP: u8 = 4;
-const IPPROTO_IPV6: u8 = 41;
-const IPPROTO_GRE: u8 = 47;
 
 /// What one layer says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,7 +120,6 @@ fn transport<'a>(keys: &mut FlowKeys, payload: &'a [u8]) -> Inside<'a> {
 /// RFC 2784 and 2890.
 fn inside_gre(bytes: &[u8]) -> Inside<'_> {
     const TRANSPARENT_ETHERNET: u16 = 0x6558;
-    const ETH_P_IPV6: u16 = 0x86dd;
     let [flags, version, p0, p1, ..] = bytes else { return Inside::Nothing };
     let (checksum, routing, key, sequence) =
         (flags & 0x80 != 0, flags & 0x40 != 0, flags & 0x20 != 0, flags & 0x10 != 0);

@@ -7,12 +7,8 @@ pub const HEADER_LEN: usize = 14;
 
 /// IPv4.
 pub const ETH_P_IP: u16 = 0x0800;
-/// A VLAN tag (IEEE 802.1Q).
-pub const ETH_P_8021Q: u16 = 0x8100;
-/// A service VLAN tag (IEEE 802.1ad).
-pub const ETH_P_8021AD: u16 = 0x88a8;
-/// Length of a VLAN tag.
-pub const VLAN_HLEN: usize = 4;
+/// IPv6.
+pub const ETH_P_IPV6: u16 = 0x86dd;
 /// Address resolution.
 pub const ETH_P_ARP: u16 = 0x0806;
 

@@ -11,10 +11,18 @@ pub const MIN_HEADER_LEN: usize = 20;
 pub const IPPROTO_ICMP: u8 = 1;
 /// IGMP.
 pub const IPPROTO_IGMP: u8 = 2;
+/// IPv4 in IP.
+pub const IPPROTO_IPIP: u8 = 4;
 /// TCP.
 pub const IPPROTO_TCP: u8 = 6;
 /// UDP.
 pub const IPPROTO_UDP: u8 = 17;
+/// IPv6 in IP.
+pub const IPPROTO_IPV6: u8 = 41;
+/// Generic routing encapsulation.
+pub const IPPROTO_GRE: u8 = 47;
+/// ICMP of IPv6.
+pub const IPPROTO_ICMPV6: u8 = 58;
 /// Protocol Independent Multicast.
 pub const IPPROTO_PIM: u8 = 103;
 
