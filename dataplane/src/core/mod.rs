@@ -9,6 +9,7 @@ pub mod dev;
 pub mod drop_reason;
 pub mod env;
 pub mod lcore;
+pub mod punt;
 pub mod qsbr;
 pub mod shared;
 pub mod snapshot;

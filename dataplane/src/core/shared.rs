@@ -19,7 +19,6 @@ use crate::fib::Fib;
 use crate::fib::next_hop::NextHopTable;
 use crate::ipv4::icmp_limit::IcmpLimiter;
 use crate::ipv4::ip_frag::{DefragUser, FragShared, MOST_HANDED};
-use crate::ipv4::ipmr::PuntBudget;
 use crate::ipv4::martian::{LineLimiter, Martian};
 use crate::ipv4::redirect_limit::RedirectLimiter;
 use crate::neigh::arp::{ArpFrame, ArpOp};

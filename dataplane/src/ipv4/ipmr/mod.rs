@@ -8,10 +8,8 @@
 //!
 //! Nothing here is ever answered with ICMP (RFC 1112 section 7.2, RFC 1812 section 4.3.2.7).
 
-mod punt;
 mod table;
 
-pub use punt::PuntBudget;
 pub use table::{MAXVIFS, Mfc, MfcCells, MfcStats, Multicast, NOT_AN_OIF, PerLcore, Vif, VifCells};
 
 use super::ip_forward::ip_forward_finish;

@@ -1,5 +1,5 @@
-//! How many messages of one kind may be on their way to the control thread: a flood of multicast must not fill the
-//! queue that neighbours wait in.
+//! How many messages of one kind may be on their way to the control thread: a flood of multicast, or of LACP
+//! frames, must not fill the queue that neighbours wait in.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
