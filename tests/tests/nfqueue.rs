@@ -81,7 +81,7 @@ fn a_listener_decides_about_every_packet() {
     let metrics = skiff.metrics();
     assert_eq!(metrics.sum("skiff_nfqueue_queued_total", &[("queue", "7")]), 6);
     // Three without a listener, three after its end, three replies.
-    let dropped = [("hook", "FORWARD"), ("fate", "drop")];
+    let dropped = [("hook", "FORWARD"), ("verdict", "drop")];
     assert_eq!(metrics.sum("skiff_hook_packets_total", &dropped), 9, "{}", metrics.text);
     skiff.stop_cleanly();
 }

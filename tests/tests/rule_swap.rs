@@ -82,9 +82,9 @@ fn no_packet_meets_half_of_each_set() {
     eventually("a drop", Duration::from_secs(10), || {
         skiff.metrics().drops().get("netfilter_drop") == Some(&1)
     });
-    let policy = [("table", "filter"), ("chain", "FORWARD"), ("policy", "DROP")];
-    assert_eq!(skiff.metrics().sum("skiff_nf_policy_packets_total", &policy), 1);
-    let marked = [("table", "mangle"), ("chain", "PREROUTING"), ("rule", "1"), ("comment", "")];
-    assert_eq!(skiff.metrics().sum("skiff_nf_rule_packets_total", &marked), 1);
+    let policy = [("chain", "FORWARD"), ("policy", "DROP")];
+    assert_eq!(skiff.metrics().sum("skiff_chain_policy_packets_total", &policy), 1);
+    let marked = [("chain", "mangle PREROUTING"), ("rule", "1")];
+    assert_eq!(skiff.metrics().sum("skiff_rule_packets_total", &marked), 1);
     skiff.stop_cleanly();
 }

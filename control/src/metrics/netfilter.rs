@@ -9,16 +9,15 @@ use super::page::{Page, families};
 use crate::facts::{ChainFacts, Facts};
 
 families! {
-    HOOK: counter "skiff_hook_packets_total" ["hook", "fate"] =
-        "Packets that hook functions let go on, dropped, took, queued or asked to see again.";
-    RULE_PACKETS: counter "skiff_nf_rule_packets_total" ["table", "chain", "rule", "comment"] =
-        "Packets a rule matched (iptables -L -v); rule is its number in the chain.";
-    RULE_BYTES: counter "skiff_nf_rule_bytes_total" ["table", "chain", "rule", "comment"] =
-        "Their bytes, from the IP header on.";
-    POLICY_PACKETS: counter "skiff_nf_policy_packets_total" ["table", "chain", "policy"] =
-        "Packets that met the policy of a built-in chain.";
-    POLICY_BYTES: counter "skiff_nf_policy_bytes_total" ["table", "chain", "policy"] =
-        "Their bytes, from the IP header on.";
+    HOOK: counter "skiff_hook_packets_total" ["hook", "verdict"] =
+        "Packets leaving a hook by verdict (accept, drop, stolen, queue).";
+    POLICY_PACKETS: counter "skiff_chain_policy_packets_total" ["chain", "policy"] =
+        "Packets that fell through to the chain policy.";
+    POLICY_BYTES: counter "skiff_chain_policy_bytes_total" ["chain", "policy"] =
+        "Bytes that fell through to the chain policy.";
+    RULE_PACKETS: counter "skiff_rule_packets_total" ["chain", "rule"] =
+        "Packets matched by a rule; rule is its comment or its index.";
+    RULE_BYTES: counter "skiff_rule_bytes_total" ["chain", "rule"] = "Bytes matched by a rule.";
     LOG_LOST: counter "skiff_nf_log_lost_total" [] =
         "Lines of LOG, NFLOG and TRACE lost because more came than could be printed.";
     QUEUED: counter "skiff_nfqueue_queued_total" ["queue"] = "Packets numbered for the queue's listener.";
@@ -35,7 +34,8 @@ pub(super) fn collect(page: &mut Page, shared: &Shared, facts: &Facts) {
     page.add(&LOG_LOST, [], shared.nf_log().lost());
     for cells in shared.all_cells() {
         for &hook in Hook::ALL {
-            for &fate in Fate::ALL {
+            // A packet that is shown again leaves the hook later.
+            for &fate in Fate::ALL.iter().filter(|&&fate| fate != Fate::Repeated) {
                 page.add(&HOOK, [hook.name(), fate.name()], cells.hook(hook, fate).get());
             }
         }
@@ -51,18 +51,23 @@ pub(super) fn collect(page: &mut Page, shared: &Shared, facts: &Facts) {
     }
 }
 
+/// Each chain has its table in front but for those of `filter`, the table that `iptables` means without `-t`. Rules of a
+/// chain that share a comment are one series.
 fn collect_chains(page: &mut Page, chains: &[ChainFacts]) {
     for chain in chains {
+        let name = match chain.table {
+            "filter" => chain.name.clone(),
+            // No name of a chain has a blank in it.
+            table => format!("{table} {}", chain.name),
+        };
         if let Some((policy, counters)) = chain.policy {
-            let labels = [chain.table, &chain.name, policy];
-            page.add(&POLICY_PACKETS, labels, counters.packets);
-            page.add(&POLICY_BYTES, labels, counters.bytes);
+            page.add(&POLICY_PACKETS, [&name, policy], counters.packets);
+            page.add(&POLICY_BYTES, [&name, policy], counters.bytes);
         }
         for (i, (comment, counters)) in chain.rules.iter().enumerate() {
-            let number = (i + 1).to_string();
-            let labels = [chain.table, &chain.name, &number, comment];
-            page.add(&RULE_PACKETS, labels, counters.packets);
-            page.add(&RULE_BYTES, labels, counters.bytes);
+            let rule = if comment.is_empty() { (i + 1).to_string() } else { comment.clone() };
+            page.add(&RULE_PACKETS, [&name, &rule], counters.packets);
+            page.add(&RULE_BYTES, [&name, &rule], counters.bytes);
         }
     }
 }

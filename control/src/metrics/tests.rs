@@ -122,14 +122,14 @@ skiff_frag_mem_bytes{family="ipv4"} 0
 skiff_frag_hold_packets{family="ipv4"} 0
 skiff_ip_reasm_reqds_total 0
 skiff_ip_reasm_overlaps_total 0
-skiff_hook_packets_total{hook="FORWARD",fate="accept"} 89
-skiff_hook_packets_total{hook="FORWARD",fate="drop"} 1
-skiff_hook_packets_total{hook="L2_DEQUEUE",fate="stolen"} 0
-skiff_nf_rule_packets_total{table="filter",chain="FORWARD",rule="1",comment=""} 3
-skiff_nf_rule_bytes_total{table="filter",chain="FORWARD",rule="2",comment="web \"shop\""} 500
-skiff_nf_rule_packets_total{table="filter",chain="lan",rule="1",comment=""} 2
-skiff_nf_policy_packets_total{table="filter",chain="FORWARD",policy="DROP"} 1
-skiff_nf_policy_bytes_total{table="filter",chain="FORWARD",policy="DROP"} 100
+skiff_hook_packets_total{hook="FORWARD",verdict="accept"} 89
+skiff_hook_packets_total{hook="FORWARD",verdict="drop"} 1
+skiff_hook_packets_total{hook="L2_DEQUEUE",verdict="stolen"} 0
+skiff_rule_packets_total{chain="FORWARD",rule="1"} 3
+skiff_rule_bytes_total{chain="FORWARD",rule="web \"shop\""} 500
+skiff_rule_packets_total{chain="lan",rule="1"} 2
+skiff_chain_policy_packets_total{chain="FORWARD",policy="DROP"} 1
+skiff_chain_policy_bytes_total{chain="FORWARD",policy="DROP"} 100
 skiff_nf_log_lost_total 0
 skiff_nfqueue_queued_total{queue="7"} 4294967326
 skiff_nfqueue_dropped_total{queue="7"} 4
@@ -154,7 +154,8 @@ fn what_is_not_known_has_no_series() {
         "skiff_queue_receive_descriptors_used{port=\"lan0\",queue=\"1\"}",
         "skiff_queue_receive_packets_total{port=\"lan0\",queue=\"0\",lcore=\"1\"}",
         "skiff_metrics_series_dropped_total",
-        "skiff_nf_policy_packets_total{table=\"filter\",chain=\"lan\"",
+        "skiff_chain_policy_packets_total{chain=\"lan\"",
+        "verdict=\"repeat\"",
     ] {
         assert!(!page.contains(absent), "{absent} is there");
     }
@@ -236,17 +237,13 @@ fn of_too_many_rules_the_first_stay() {
     let mut facts = testing::facts();
     facts.chains = vec![testing::chain("FORWARD", Some("DROP"), &[("", 1); 10_000])];
     let page = page_of(testing::idle(1, &[]), facts, 100);
-    let rule = |n: u32| {
-        format!(
-            "skiff_nf_rule_packets_total{{table=\"filter\",chain=\"FORWARD\",rule=\"{n}\",comment=\"\"}} 1\n"
-        )
-    };
+    let rule = |n: u32| format!("skiff_rule_packets_total{{chain=\"FORWARD\",rule=\"{n}\"}} 1\n");
     assert!(page.contains(&rule(1)) && page.contains(&rule(100)), "{page}");
     assert_eq!(
-        (sum(&page, "skiff_nf_rule_packets_total"), sum(&page, "skiff_nf_rule_bytes_total")),
+        (sum(&page, "skiff_rule_packets_total"), sum(&page, "skiff_rule_bytes_total")),
         (100.0, 10_000.0)
     );
-    let dropped = "skiff_metrics_series_dropped_total{family=\"skiff_nf_rule_packets_total\"} 9900";
+    let dropped = "skiff_metrics_series_dropped_total{family=\"skiff_rule_packets_total\"} 9900";
     assert!(page.lines().any(|line| line == dropped), "{page}");
 }
 
