@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use crossbeam_queue::ArrayQueue;
 
 use super::counters::{LcoreCells, Ledger};
+use super::punt::PuntBudget;
 use super::qsbr::Qsbr;
 use super::snapshot::Snapshot;
 use crate::fib::Fib;
