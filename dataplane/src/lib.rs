@@ -30,5 +30,6 @@ pub mod ipv4;
 pub mod neigh;
 pub mod net;
 pub mod netfilter;
+pub mod sched;
 pub mod skb;
 pub mod time;

@@ -114,6 +114,20 @@ named_enum! {
         Nomem = "nomem",
         /// A bond has no member that may send.
         NoTxTarget = "no_tx_target",
+        /// A filter of a queueing discipline said so, or the discipline takes no such packet.
+        QdiscDrop = "qdisc_drop",
+        /// A queueing discipline was full.
+        QdiscOverlimit = "qdisc_overlimit",
+        /// A queueing discipline drops early, before it is full.
+        QdiscCongested = "qdisc_congested",
+        /// A filter where packets come in said so.
+        TcIngress = "tc_ingress",
+        /// A filter where packets leave said so.
+        TcEgress = "tc_egress",
+        /// A filter went to a chain that is not there.
+        TcChainNotfound = "tc_chain_notfound",
+        /// Filters classified a packet anew too often.
+        TcReclassifyLoop = "tc_reclassify_loop",
         /// The transmit ring took no more.
         TxFull = "tx_full",
         /// The queue to the lcore that owns the transmit queue, or the source of a fragment, was full.
@@ -160,6 +174,10 @@ named_enum! {
         VlanXmit = "vlan_dev_hard_start_xmit",
         /// Choice of the transmit queue.
         DevQueueXmit = "dev_queue_xmit",
+        /// Packets into a queueing discipline.
+        QdiscEnqueue = "qdisc_enqueue",
+        /// Packets out of a queueing discipline.
+        QdiscRun = "qdisc_run",
         /// Choice of the bond's member.
         BondStartXmit = "bond_start_xmit",
         /// The driver's transmit ring.

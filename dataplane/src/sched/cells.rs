@@ -1,0 +1,133 @@
+//! Statistics of disciplines and classes: written by the tree's owner, read by anybody.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::core::counters::Counter;
+
+/// What `tc -s qdisc show` prints of a discipline.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct QdiscCells {
+    /// Bytes that left it.
+    pub bytes: Counter,
+    /// Packets that left it.
+    pub packets: Counter,
+    /// Packets dropped in it and below.
+    pub drops: Counter,
+    /// Times something had to wait for its rate, or was over a threshold.
+    pub overlimits: Counter,
+    /// Packets the driver gave back.
+    pub requeues: Counter,
+    /// Packets in it and below.
+    pub qlen: Counter,
+    /// Their bytes.
+    pub backlog: Counter,
+    /// What only some disciplines count.
+    pub special: Special,
+}
+
+impl QdiscCells {
+    /// Counts a packet that came in.
+    #[inline]
+    pub fn came(&self, bytes: u32) {
+        self.qlen.add(1);
+        self.backlog.add(u64::from(bytes));
+    }
+
+    /// Counts a packet that was sent.
+    #[inline]
+    pub fn sent(&self, bytes: u32) {
+        self.packets.add(1);
+        self.bytes.add(u64::from(bytes));
+        self.gone(1, bytes.into());
+    }
+
+    /// Takes packets that left otherwise out of what is held.
+    #[inline]
+    pub fn gone(&self, packets: u64, bytes: u64) {
+        self.qlen.set(self.qlen.get().wrapping_sub(packets));
+        self.backlog.set(self.backlog.get().wrapping_sub(bytes));
+    }
+}
+
+/// Statistics of one kind of discipline.
+#[derive(Debug, Default)]
+pub enum Special {
+    /// None.
+    #[default]
+    None,
+    /// Of htb.
+    Htb(HtbCells),
+    /// Of red.
+    Red(Box<RedCells>),
+}
+
+/// What htb counts beside.
+#[derive(Debug, Default)]
+pub struct HtbCells {
+    /// Packets sent unshaped (`direct_packets_stat`).
+    pub direct_packets: Counter,
+}
+
+/// What red counts beside (`tc -s`: marked, early, pdrop), and where it stands.
+#[derive(Debug, Default)]
+pub struct RedCells {
+    /// Dropped by chance, between the thresholds.
+    pub prob_drop: Counter,
+    /// Marked by chance.
+    pub prob_mark: Counter,
+    /// Dropped above the upper threshold.
+    pub forced_drop: Counter,
+    /// Marked there.
+    pub forced_mark: Counter,
+    /// Refused by the queue.
+    pub pdrop: Counter,
+    /// Average queue, bytes.
+    pub average: Counter,
+    /// The largest probability now, times 2^32.
+    pub max_p: Counter,
+}
+
+/// What `tc -s class show` prints of a class.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct ClassCells {
+    /// Bytes that left it.
+    pub bytes: Counter,
+    /// Packets that left it.
+    pub packets: Counter,
+    /// Packets sent with its own tokens.
+    pub lended: Counter,
+    /// Packets sent with those of an ancestor.
+    pub borrowed: Counter,
+    /// Tokens of its rate, in units of 64 ns as tc prints them.
+    pub tokens: Gauge,
+    /// Tokens of its ceiling, likewise.
+    pub ctokens: Gauge,
+    /// Times it ran out of its ceiling.
+    pub overlimits: Counter,
+    /// Packets dropped in it and below.
+    pub drops: Counter,
+    /// Packets that wait in its queue.
+    pub qlen: Counter,
+    /// Their bytes.
+    pub backlog: Counter,
+}
+
+/// A signed value with one writer.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Writes it.
+    #[inline]
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Reads it.
+    #[inline]
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
