@@ -18,3 +18,5 @@ pub mod packet;
 pub mod params;
 pub mod qdisc;
 pub mod queue;
+pub mod run;
+pub mod tree;
