@@ -11,12 +11,19 @@
 //!
 //! All of it but the filters is generic over the packet, takes `now` as an argument, and runs under a virtual clock.
 
+pub mod build;
 pub mod cells;
+mod child;
+pub mod fifo;
 pub mod handle;
 pub mod op;
 pub mod packet;
 pub mod params;
+pub mod pfifo_fast;
+pub mod prio;
 pub mod qdisc;
 pub mod queue;
+mod rate;
 pub mod run;
+pub mod tbf;
 pub mod tree;
