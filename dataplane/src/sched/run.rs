@@ -83,7 +83,7 @@ pub fn qdisc_run_all(env: &Env<'_>, hands: &mut Hands) -> usize {
             break;
         }
     }
-    hands.sched.wake = hands.sched.trees.iter().filter_map(|tree| tree.wake).min();
+    hands.sched.wake_with_the_first();
     env.stage_end(Node::QdiscRun, moved as u64, started);
     moved
 }

@@ -82,6 +82,11 @@ impl SchedTable {
         self.wake
     }
 
+    /// There may be something to send when the first of the trees says so.
+    pub(super) fn wake_with_the_first(&mut self) {
+        self.wake = self.trees.iter().filter_map(|tree| tree.wake).min();
+    }
+
     fn tree(&mut self, dev: IfIndex) -> Option<(&mut Tree, &mut Queues)> {
         let tree = self.trees.iter_mut().find(|tree| tree.dev == dev)?;
         Some((tree, &mut self.queues))
@@ -184,8 +189,8 @@ pub fn change_tree(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, ops: Vec<Tree
     // What may go and when is another question now.
     if let Some((tree, _)) = hands.sched.tree(dev) {
         tree.wake = Some(env.now);
-        hands.sched.wake = Some(env.now);
     }
+    hands.sched.wake_with_the_first();
 }
 
 fn set_root(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, root: Option<Box<SkbSched>>) {
