@@ -24,4 +24,5 @@ pub mod prio;
 pub mod qdisc;
 pub mod queue;
 mod rate;
+pub mod red;
 pub mod tbf;
