@@ -10,6 +10,7 @@ use super::params::QdiscSpec;
 use super::pfifo_fast::PfifoFast;
 use super::prio::Prio;
 use super::qdisc::Qdisc;
+use super::red::Red;
 use super::tbf::Tbf;
 
 /// A discipline named `handle`, with what its kind puts below it. Its statistics are those of
@@ -22,7 +23,7 @@ pub fn build<P: SchedPkt>(handle: TcHandle, spec: &QdiscSpec, cells: Arc<QdiscCe
         QdiscSpec::PfifoFast { limit } => Box::new(PfifoFast::new(*limit, cells)),
         QdiscSpec::Prio(params) => Box::new(Prio::new(handle, params, cells)),
         QdiscSpec::Tbf(params) => Box::new(Tbf::new(params, cells)),
-        QdiscSpec::Red(params) => Box::new(FifoQdisc::new(FifoLimit::Bytes(params.limit), cells)),
+        QdiscSpec::Red(params) => Box::new(Red::new(params, cells)),
         // Without classes all goes unshaped.
         QdiscSpec::Htb(params) => Box::new(FifoQdisc::new(FifoLimit::Packets(params.direct_qlen), cells)),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::cells::QdiscCells;
 use super::fifo::{FifoLimit, FifoQdisc};
-use super::packet::SchedPkt;
+use super::packet::{PktList, SchedPkt};
 use super::qdisc::{Enqueued, Held, Qdisc, SchedCx};
 use crate::core::drop_reason::DropReason;
 
@@ -37,6 +37,10 @@ impl<P: SchedPkt> Child<P> {
             None => self.own.dequeue(cx),
             Some(other) => other.dequeue(cx),
         }
+    }
+
+    pub fn dequeue_list(&mut self, cx: &mut SchedCx<'_, P>, most: usize, list: &mut PktList<P>) {
+        self.get().dequeue_list(cx, most, list);
     }
 
     /// The kind's own FIFO, if nobody put another discipline there.

@@ -24,6 +24,7 @@ pub mod prio;
 pub mod qdisc;
 pub mod queue;
 mod rate;
+pub mod red;
 pub mod run;
 pub mod tbf;
 pub mod tree;
