@@ -27,7 +27,7 @@ pub use api::Api;
 pub use capture::{Capture, Seen};
 pub use command::{Outcome, run};
 pub use flow::{Flow, FlowReport};
-pub use frames::{Frame, RawSocket, Rng, random_frame, udp_frame};
+pub use frames::{Frame, RawSocket, Rng, pcap, random_frame, udp_frame};
 pub use lab::{A_ADDR, B_ADDR, LAN_ADDR, Lab, METRICS_ADDR, WAN_ADDR};
 pub use load::{Load, LoadFlow};
 pub use metrics::{Ledger, Metrics, http_get};

@@ -92,8 +92,7 @@ pub fn run(rounds: u32, cpu: Option<u16>) -> Result<Vec<Row>> {
     let (_eal, bench) = forwarding(cpu, FLOWS, SHORT)?;
     let mut lab = Lab { bench };
     lab.bench.forward(Duration::from_millis(50));
-    let own =
-        Shape { leaves: 48, inner: 6, rate: ENDLESS / 100, ceil: ENDLESS, limit: LEAF, red: false };
+    let own = Shape { leaves: 48, inner: 6, rate: ENDLESS / 100, ceil: ENDLESS, limit: LEAF, red: false };
     let trees = [
         ("pfifo", vec![root(&QdiscSpec::Pfifo { limit: LEAF })]),
         ("red", vec![root(&red())]),
