@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::{Ip, Out, R1, R2, R3, Rig, dev};
 use skiff_dataplane::core::drop_reason::{DropReason::*, Node::*};
 use skiff_dataplane::core::shared::ToLcore;
+use skiff_dataplane::core::xmit::dev_queue_xmit_list;
 use skiff_dataplane::device::vlan::{Vlan, VlanProto};
 use skiff_dataplane::device::{DeviceKind, InterfaceAddress, NOQUEUE, NetDevice};
 use skiff_dataplane::net::IfIndex;
@@ -249,6 +250,21 @@ fn the_hooks_stand_before_and_behind_the_discipline() {
     assert_eq!(*saw.0.lock().unwrap(), want);
 }
 
+/// Packets of the router's own, sent by a device.
+fn send_by(rig: &mut Rig, by: IfIndex, packets: u16) -> Out {
+    rig.acting(|rig| {
+        let mut list = SkbList::new();
+        for i in 0..packets {
+            let mut skb = rig.skb(&frame(i).into());
+            skb.fields_mut().oif = by.0;
+            skb.fields_mut().network_offset = 14;
+            list.push(skb).unwrap();
+        }
+        rig.shared.cells(0).created.add(packets.into());
+        rig.env(|env, hands| dev_queue_xmit_list(env, hands, &mut list));
+    })
+}
+
 #[test]
 fn a_vlan_may_have_a_tree_above_that_of_its_port() {
     let mut rig = Rig::new();
@@ -272,20 +288,16 @@ fn a_vlan_may_have_a_tree_above_that_of_its_port() {
     rig.configure(|_, _| {});
     let above = with_root(&mut rig, vlan, tbf(100_000));
     let below = with_root(&mut rig, dev(R3), QdiscSpec::Pfifo { limit: 100 });
-    let out = rig.acting(|rig| {
-        let mut list = SkbList::new();
-        for i in 0..4 {
-            let mut skb = rig.skb(&frame(i).into());
-            skb.fields_mut().oif = vlan.0;
-            skb.fields_mut().network_offset = 14;
-            list.push(skb).unwrap();
-        }
-        rig.shared.cells(0).created.add(4);
-        rig.env(|env, hands| skiff_dataplane::core::xmit::dev_queue_xmit_list(env, hands, &mut list));
-    });
+    let out = send_by(&mut rig, vlan, 4);
     assert_eq!(out.wire[R3].len(), 2, "{out:?}");
     assert_eq!(out.wire[R3][0][12..16], [0x81, 0, 0, 9]);
     assert_eq!((above.packets.get(), above.qlen.get()), (2, 2));
-    // The tag is in the frame by then: no driver here puts it in.
+    // The tag is in the frame by then, and counts.
     assert_eq!((below.packets.get(), below.bytes.get()), (2, 2 * (FRAME as u64 + 4)));
+    // A driver that puts tags in gets them beside the frame: those do not count.
+    rig.configure(|devices, _| devices[R3].vlan_offload.inserts = true);
+    rig.after(Duration::from_millis(17));
+    let out = rig.idle_round();
+    assert_eq!((out.wire[R3].len(), &out.wire[R3][1][12..16]), (2, &[0x81, 0, 0, 9][..]));
+    assert_eq!((below.packets.get(), below.bytes.get()), (4, 4 * FRAME as u64 + 8));
 }
