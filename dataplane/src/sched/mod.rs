@@ -13,6 +13,7 @@
 
 pub mod cells;
 pub mod handle;
+pub mod htb;
 pub mod op;
 pub mod packet;
 pub mod params;
