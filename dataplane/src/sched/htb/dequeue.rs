@@ -29,7 +29,9 @@ impl<P: SchedPkt> Htb<P> {
         }
         let now = cx.now.as_nanos();
         self.tree.run_events(now, EVENTS, &self.cells.overlimits);
-        while most > 0 && let Some(pkt) = self.next(cx) {
+        while most > 0
+            && let Some(pkt) = self.next(cx)
+        {
             list.push(pkt);
             most -= 1;
         }

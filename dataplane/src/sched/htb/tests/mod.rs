@@ -4,6 +4,8 @@ mod borrowing;
 mod bursts;
 mod changes;
 mod costs;
+mod grafted;
+mod property;
 mod scale;
 
 use std::collections::BTreeMap;
@@ -136,6 +138,8 @@ struct Sim {
     link: Option<u64>,
     /// When the link is free again.
     free_at: u64,
+    /// The class whose tokens paid for the last packet.
+    last_payer: Option<u16>,
 }
 
 impl Sim {
@@ -151,6 +155,7 @@ impl Sim {
             classes: BTreeMap::new(),
             link: Some(1_250_000_000),
             free_at: 0,
+            last_payer: None,
         }
     }
 
@@ -163,8 +168,13 @@ impl Sim {
     fn add(&mut self, parent: u16, class: u16, params: HtbClassParams) -> Held {
         let cells = Arc::new(ClassCells::default());
         let (class, parent) = (id(class), id(parent));
-        self.classes.entry(class).or_insert_with(|| cells.clone());
-        self.apply(QdiscOp::ClassAdd { class, parent, params, limit: 1000, cells })
+        let before = self.htb.find(class);
+        let dropped =
+            self.apply(QdiscOp::ClassAdd { class, parent, params, limit: 1000, cells: cells.clone() });
+        if before.is_none() && self.htb.find(class).is_some() {
+            self.classes.insert(class, cells);
+        }
+        dropped
     }
 
     fn delete(&mut self, class: u16) -> Held {
