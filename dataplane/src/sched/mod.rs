@@ -11,7 +11,9 @@
 //!
 //! All of it but the filters is generic over the packet, takes `now` as an argument, and runs under a virtual clock.
 
+pub mod act;
 pub mod cells;
+pub mod cls;
 pub mod handle;
 pub mod op;
 pub mod packet;
