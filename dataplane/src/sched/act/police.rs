@@ -172,7 +172,7 @@ mod tests {
     fn a_rate_is_kept_to_the_byte() {
         // 80 Mbit/s, 16 KiB: 10 s of packets of 1000 bytes at 160 Mbit/s.
         let police = Police { rate: 10_000_000, burst: 16 << 10, ..Police::default() };
-        assert_eq!(conforming(police, 1000, 50_000, 200_000), 100_000 + 16);
+        assert_eq!(conforming(police, 1000, 50_000, 200_000), 100_000 + 15);
         // 100 Gbit/s in packets of 64 bytes, 5.12 ns each, of which one comes every 2 ns.
         let police = Police { rate: 12_500_000_000, burst: 64 * 100, ..Police::default() };
         let got = conforming(police, 64, 2, 1_000_000);
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn packets_can_be_counted_instead() {
         let police = Police { pkts_rate: 2000, pkts_burst: 400, ..Police::default() };
-        assert_eq!(conforming(police, 64, 100_000, 50_000), 5 * 2000 + 399 + 1 - 1);
+        assert_eq!(conforming(police, 64, 100_000, 50_000), 5 * 2000 + 399);
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
         // At 4 Mbyte/s the peak lets every second packet through while the burst lasts: 50 ms for 200 packets.
         assert_eq!(conforming(police, 1000, 250_000, 200), 100);
         // In the long run it is the rate.
-        assert_eq!(conforming(police, 1000, 250_000, 40_000), 10_000 + 100);
+        assert_eq!(conforming(police, 1000, 250_000, 40_000), 10_000 + 99);
     }
 
     #[test]

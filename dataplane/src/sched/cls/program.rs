@@ -69,7 +69,7 @@ struct Rule {
 enum Odd {
     /// A node that links; its place among the tables' nodes.
     Link(u32),
-    /// A node of more words than a table takes.
+    /// A node of more words than a table takes, or whose words are not at constant places.
     Wide(Node),
     /// Port ranges.
     Ranges(Box<Flower>),
@@ -84,6 +84,9 @@ enum Odd {
 pub struct Cursor {
     next: u32,
     walk: Option<(u32, Walk)>,
+    /// The next header that the last walk has found, and the end of the preference it holds for: the kernel does not
+    /// forget it when a search comes back from below a link.
+    next_header: (isize, u32),
 }
 
 /// A filter that matched.
@@ -141,7 +144,7 @@ impl Chain {
                 cursor.next = rule.next_pref;
                 continue;
             }
-            cursor.next = rule.then;
+            cursor.next = hit.place() + 1;
             let classid = match rule.odd {
                 None => rule.leaf.classid,
                 Some(ref odd) => match self.try_odd(odd, rule, hit.place(), cursor, view, flow, qdisc) {
@@ -150,6 +153,7 @@ impl Chain {
                 },
             };
             if rule.leaf.is_from(view) && !rule.inert {
+                cursor.next = rule.then;
                 return Some(Matched { leaf: &rule.leaf, classid });
             }
         }
@@ -192,6 +196,10 @@ impl Chain {
             return None;
         }
         let class = Some(rule.leaf.classid);
+        let next_header = match cursor.next_header {
+            (next, end) if end == rule.next_pref => next,
+            _ => 0,
+        };
         match odd {
             Odd::Ranges(flower) => class.filter(|_| flower.matches(flow)),
             Odd::Tree(tree) => class.filter(|_| tree.matches(view)),
@@ -200,16 +208,17 @@ impl Chain {
                 (view.mark != 0 && (class.major() == 0 || class.major() == qdisc.major())).then_some(class)
             }
             Odd::Wide(node) => {
-                let compared = node.compare(view, 0, 0);
+                let compared = node.compare(view, 0, next_header);
                 if compared == Compared::Outside {
                     cursor.next = rule.next_pref;
                 }
                 class.filter(|_| compared == Compared::Yes)
             }
             Odd::Link(node) => {
-                let compared = self.tables.nodes.get(*node as usize)?.compare(view, 0, 0);
+                let compared = self.tables.nodes.get(*node as usize)?.compare(view, 0, next_header);
                 if compared == Compared::Yes {
-                    cursor.walk = Walk::begin(&self.tables, view, *node).map(|walk| (place, walk));
+                    let walk = Walk::begin(&self.tables, view, *node, next_header);
+                    cursor.walk = walk.map(|walk| (place, walk));
                 }
                 if compared == Compared::Outside || compared == Compared::Yes && cursor.walk.is_none() {
                     cursor.next = rule.next_pref;
@@ -229,7 +238,7 @@ impl Chain {
                 let leaf = self.leaves.get(node as usize).filter(|leaf| leaf.is_from(view))?;
                 return Some(Matched { leaf, classid: leaf.classid });
             }
-            Found::End => {}
+            Found::End => cursor.next_header = (walk.next_header(), rule.next_pref),
             Found::Abort => cursor.next = rule.next_pref,
         }
         cursor.walk = None;
@@ -305,11 +314,12 @@ impl Chain {
             _ => 0,
         });
         let next_pref = (self.rules.len() + ordered.len()) as u32;
+        let links = ordered.iter().any(|f| matches!(&f.kind, FilterKind::U32(node) if node.link != 0));
         for f in ordered {
             let place = self.rules.len() as u32;
             let protocol = (f.protocol != ETH_P_ALL).then_some(f.protocol);
             let mut odd = None;
-            match self.shape(f) {
+            match self.shape(f, links) {
                 Ok((shape, words)) => groups.add(protocol, shape, words, place),
                 Err(why) => {
                     odd = Some(why);
@@ -333,9 +343,13 @@ impl Chain {
         }
     }
 
-    fn shape(&mut self, f: &FilterSpec) -> Result<(Shape, Vec<u32>), Odd> {
+    /// What a filter compares; with `links` there are links in its preference.
+    fn shape(&mut self, f: &FilterSpec, links: bool) -> Result<(Shape, Vec<u32>), Odd> {
         match &f.kind {
             FilterKind::U32(node) if node.link != 0 => Err(Odd::Link(self.add_node(f))),
+            FilterKind::U32(node) if links && node.keys.iter().any(|key| key.next_header) => {
+                Err(Odd::Wide(node.clone()))
+            }
             FilterKind::U32(node) => bytes_shape(node),
             FilterKind::U32Table { .. } | FilterKind::Matchall | FilterKind::Basic(None) => {
                 Ok((Shape::Any, Vec::new()))

@@ -180,11 +180,16 @@ pub enum Found {
 
 impl Walk {
     /// Begins at a node that has been found to match in the first table.
-    pub fn begin(tables: &Tables, view: &View<'_>, node: u32) -> Option<Walk> {
+    pub fn begin(tables: &Tables, view: &View<'_>, node: u32, next_header: isize) -> Option<Walk> {
         let start = Frame { node, ..Frame::default() };
-        let mut walk = Walk { stack: [start; MAX_DEPTH], depth: 0, here: start, next: 0 };
+        let mut walk = Walk { stack: [start; MAX_DEPTH], depth: 0, here: start, next: next_header };
         walk.here.table = usize::MAX;
         walk.descend(tables, view, node).then_some(walk)
+    }
+
+    /// Where the next header is, as far as it was looked for.
+    pub fn next_header(&self) -> isize {
+        self.next
     }
 
     /// Goes down through a node's link. False if that ends the search in this preference.

@@ -108,10 +108,11 @@ fn descend(
             let mut off2 = off;
             let Offset { plus, var, eat } = node.offset;
             if plus.is_some() || var.is_some() {
-                next = isize::from(plus.unwrap_or(0) as i16) + 3;
+                next = plus.unwrap_or(0) as isize + 3;
                 if let Some(var) = var {
-                    let word = view.word(off + isize::from(var.at)).ok_or(())? >> 16;
-                    next += ((word as u16 & var.mask) >> var.shift) as isize;
+                    let at = off + isize::from(var.at);
+                    let word = [view.octet(at).ok_or(())?, view.octet(at + 1).ok_or(())?];
+                    next += ((u16::from_be_bytes(word) & var.mask) >> var.shift) as isize;
                 }
                 next &= !3;
             }
@@ -206,10 +207,6 @@ fn preference(pref: u16) -> impl Strategy<Value = Vec<FilterSpec>> {
                 FilterKind::U32Table { divisor, root }.into_spec(pref, handle, protocol)
             };
             let mut specs = vec![table(root, 1, true)];
-            if pref == 1 {
-                specs.push(table(0x0010_0000, 4, false));
-                specs.push(table(0x0020_0000, 1, false));
-            }
             for (i, (node, place, indev)) in nodes.into_iter().enumerate() {
                 let table = match place {
                     0 => 0x0020_0000,
@@ -266,7 +263,12 @@ impl FilterKind {
 fn filters() -> impl Strategy<Value = Vec<FilterSpec>> {
     (1..6usize).prop_flat_map(|n| {
         let prefs: Vec<_> = (1..=n as u16).map(|pref| preference(pref).boxed()).collect();
-        prefs.prop_map(|prefs| prefs.into_iter().flatten().collect())
+        prefs.prop_map(|prefs| {
+            let table = |handle, divisor| {
+                FilterKind::U32Table { divisor, root: false }.into_spec(99, handle, ETH_P_ALL)
+            };
+            prefs.into_iter().flatten().chain([table(0x0010_0000, 4), table(0x0020_0000, 1)]).collect()
+        })
     })
 }
 
