@@ -218,4 +218,19 @@ mod tests {
             assert_eq!(marker.decide(2 * u64::from(max), &mut rng), Mark::Forced);
         }
     }
+
+    #[test]
+    fn holds_at_the_ends_of_its_range() {
+        let mut rng = Rng::new(3);
+        let edges = [0, 1, 2, 30_000, u32::MAX - 1, u32::MAX];
+        for (min, max) in edges.iter().flat_map(|&min| edges.map(|max| (min, max))) {
+            for (max_p, gentle) in [(0, false), (0, true), (1, true), (CERTAIN, true), (u64::MAX, false)] {
+                let mut marker = Marker::new(&RedParams { max_p, gentle, ..params(min, max, 0.0) });
+                for avg in edges.map(u64::from).into_iter().chain([1 << 32, 1 << 34, u64::MAX]) {
+                    let marks = [(); 4].map(|()| marker.decide(avg, &mut rng));
+                    assert_eq!(marks[3] == Mark::Forced, avg >= marker.always && avg >= marker.min);
+                }
+            }
+        }
+    }
 }
