@@ -167,6 +167,18 @@ mod tests {
     }
 
     #[test]
+    fn draws_once_a_mark() {
+        let mut marker = Marker::new(&params(0, 40_000, 0.2));
+        let (mut rng, mut drawn) = (Rng::new(9), Rng::new(9));
+        let marks = (0..10_000).filter(|_| marker.decide(20_000, &mut rng) == Mark::Chance).count();
+        assert!(marks > 1000);
+        for _ in 0..=marks {
+            drawn.word();
+        }
+        assert_eq!(rng.word(), drawn.word());
+    }
+
+    #[test]
     fn gaps_are_uniform() {
         // A probability of exactly 1/10.
         let mut marker = Marker::new(&params(0, 40_000, 0.2));
