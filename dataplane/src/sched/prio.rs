@@ -96,8 +96,8 @@ impl<P: SchedPkt> Qdisc<P> for Prio<P> {
     }
 
     fn dequeue(&mut self, cx: &mut SchedCx<'_, P>) -> Option<P> {
-        let pkt = self.children[..self.bands].iter_mut().find_map(|child| child.dequeue(cx))?;
-        self.cells.sent(pkt.qdisc_len());
+        let (pkt, len) = self.children[..self.bands].iter_mut().find_map(|child| child.dequeue(cx))?;
+        self.cells.sent(len);
         Some(pkt)
     }
 
