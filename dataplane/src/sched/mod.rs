@@ -16,6 +16,7 @@ pub mod cells;
 mod child;
 pub mod fifo;
 pub mod handle;
+pub mod htb;
 pub mod op;
 pub mod packet;
 pub mod params;
