@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::cells::QdiscCells;
 use super::fifo::{FifoLimit, FifoQdisc};
 use super::handle::TcHandle;
+use super::htb::Htb;
 use super::packet::SchedPkt;
 use super::params::QdiscSpec;
 use super::pfifo_fast::PfifoFast;
@@ -24,7 +25,6 @@ pub fn build<P: SchedPkt>(handle: TcHandle, spec: &QdiscSpec, cells: Arc<QdiscCe
         QdiscSpec::Prio(params) => Box::new(Prio::new(handle, params, cells)),
         QdiscSpec::Tbf(params) => Box::new(Tbf::new(params, cells)),
         QdiscSpec::Red(params) => Box::new(Red::new(params, cells)),
-        // Without classes all goes unshaped.
-        QdiscSpec::Htb(params) => Box::new(FifoQdisc::new(FifoLimit::Packets(params.direct_qlen), cells)),
+        QdiscSpec::Htb(params) => Box::new(Htb::new(handle, *params, cells)),
     }
 }
