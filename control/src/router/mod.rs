@@ -17,6 +17,7 @@ mod routes;
 mod ruleset;
 mod sched;
 mod settings;
+mod tc;
 mod uppers;
 mod vlan;
 
@@ -138,6 +139,8 @@ pub struct Router {
     mc: multicast::McState,
     /// The lcores that own the trees of queueing disciplines there are.
     qdisc_owners: BTreeMap<IfIndex, u16>,
+    /// Every device's tree of disciplines.
+    tc: crate::tc::Picture,
     /// What the drivers of ports with VLANs were told.
     filters: vlan::PortFilters,
     /// The grace period under way for removed neighbour entries, and the serial of those it covers.
@@ -196,6 +199,7 @@ impl Router {
             held: 0,
             mc,
             qdisc_owners: BTreeMap::new(),
+            tc: crate::tc::Picture::default(),
             filters: vlan::PortFilters::default(),
             neigh_epoch: None,
             neigh_serial: 0,
