@@ -88,9 +88,9 @@ pub struct RedCells {
     pub max_p: Counter,
 }
 
-/// What `tc -s class show` prints of a class.
+/// What `tc -s class show` prints of a class. What every packet changes is in the first cache line.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct ClassCells {
     /// Bytes that left it.
     pub bytes: Counter,
@@ -104,14 +104,14 @@ pub struct ClassCells {
     pub tokens: Gauge,
     /// Tokens of its ceiling, likewise.
     pub ctokens: Gauge,
-    /// Times it ran out of its ceiling.
-    pub overlimits: Counter,
-    /// Packets dropped in it and below.
-    pub drops: Counter,
     /// Packets that wait in its queue.
     pub qlen: Counter,
     /// Their bytes.
     pub backlog: Counter,
+    /// Times it ran out of its ceiling.
+    pub overlimits: Counter,
+    /// Packets dropped in it and below.
+    pub drops: Counter,
 }
 
 /// A signed value with one writer.

@@ -96,8 +96,12 @@ impl<P: SchedPkt> Htb<P> {
     #[inline]
     fn account(&mut self, cx: &SchedCx<'_, P>, leaf: u32, level: usize, prio: usize, len: u32) {
         self.cells.sent(len);
-        if self.tree.leaves[leaf as usize].spend(level, len) {
+        let queue = &mut self.tree.leaves[leaf as usize];
+        if queue.spend(level, len) {
             self.tree.end_turn(leaf, level, prio);
+            self.tree.prefetch_next(leaf, level, prio, cx.slab);
+        } else {
+            queue.fifo.prefetch_head(cx.slab);
         }
         self.tree.came(leaf, -1, -i64::from(len));
         self.tree.follow_backlog(leaf);
