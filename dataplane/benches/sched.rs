@@ -36,10 +36,6 @@ const BACKLOG: usize = 2;
 fn main() {
     for busy in [Busy::Own, Busy::AtRate, Busy::Borrows] {
         println!("{busy:?}");
-        if std::env::var("ONLY").is_ok() {
-            measure("100,000 leaves, two below one", &mut pair(50_000, 100, busy));
-            continue;
-        }
         measure("48 leaves, 3 levels", &mut htb(1, 48, 8, busy));
         measure("10,000 leaves, 3 levels", &mut htb(1, 10_000, 100, busy));
         measure("100,000 leaves, two below one", &mut pair(50_000, 100, busy));

@@ -37,9 +37,15 @@ impl QdiscCells {
     /// Counts a packet that was sent.
     #[inline]
     pub fn sent(&self, bytes: u32) {
-        self.packets.add(1);
-        self.bytes.add(u64::from(bytes));
-        self.gone(1, bytes.into());
+        self.sent_all(1, bytes.into());
+    }
+
+    /// Counts packets that were sent.
+    #[inline]
+    pub fn sent_all(&self, packets: u64, bytes: u64) {
+        self.packets.add(packets);
+        self.bytes.add(bytes);
+        self.gone(packets, bytes);
     }
 
     /// Takes packets that left otherwise out of what is held.

@@ -17,12 +17,19 @@ use crate::sched::params::{HtbClassParams, LinkLayer};
 use crate::sched::qdisc::Held;
 use crate::sched::queue::PktSlab;
 
+/// More classes than these are not in the cache anyway.
+const CACHED: usize = 256;
+
 /// Numbers of the bits that are set, lowest first.
+#[inline(always)]
 pub(super) fn bits(mut mask: u8) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
-        let bit = mask.trailing_zeros() as usize;
-        mask &= mask.wrapping_sub(1);
-        (bit < 8).then_some(bit)
+        if mask == 0 {
+            return None;
+        }
+        let bit = mask.trailing_zeros() as usize & (LEVELS - 1);
+        mask &= mask - 1;
+        Some(bit)
     })
 }
 
@@ -108,10 +115,17 @@ impl Tree {
         cells.backlog.add(bytes as u64);
     }
 
+    /// True if a leaf holds nothing.
+    #[inline]
+    pub(super) fn is_empty(&self, leaf: u32) -> bool {
+        let queue = &self.leaves[leaf as usize];
+        if queue.grafted { self.cells[leaf as usize].qlen.get() == 0 } else { queue.fifo.is_empty() }
+    }
+
     /// A leaf takes part as long as it holds packets.
     #[inline]
     pub(super) fn follow_backlog(&mut self, leaf: u32) {
-        let holds = self.cells[leaf as usize].qlen.get() > 0;
+        let holds = !self.is_empty(leaf);
         let active = self.classes[leaf as usize].active != 0;
         match (holds, active) {
             (true, false) => self.activate(leaf),
@@ -157,6 +171,9 @@ impl Tree {
     /// tell.
     #[inline]
     pub(super) fn prefetch_next<P>(&mut self, leaf: u32, level: usize, prio: usize, slab: &PktSlab<P>) {
+        if self.classes.len() <= CACHED {
+            return;
+        }
         let [next, second, third] = self.ahead;
         if next != leaf {
             // Not as it was foreseen.
