@@ -49,9 +49,15 @@ impl QdiscCells {
     /// Counts a packet that was sent.
     #[inline]
     pub fn sent(&self, bytes: u32) {
-        self.packets.add(1);
-        self.bytes.add(u64::from(bytes));
-        self.gone(1, bytes.into());
+        self.sent_all(1, bytes.into());
+    }
+
+    /// Counts packets that were sent.
+    #[inline]
+    pub fn sent_all(&self, packets: u64, bytes: u64) {
+        self.packets.add(packets);
+        self.bytes.add(bytes);
+        self.gone(packets, bytes);
     }
 
     /// Counts what the enqueue of a discipline below did.
@@ -132,9 +138,9 @@ pub struct RedCells {
     pub max_p: Counter,
 }
 
-/// What `tc -s class show` prints of a class.
+/// What `tc -s class show` prints of a class. What every packet changes is in the first cache line.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct ClassCells {
     /// Bytes that left it.
     pub bytes: Counter,
@@ -148,14 +154,14 @@ pub struct ClassCells {
     pub tokens: Gauge,
     /// Tokens of its ceiling, likewise.
     pub ctokens: Gauge,
-    /// Times it ran out of its ceiling.
-    pub overlimits: Counter,
-    /// Packets dropped in it and below.
-    pub drops: Counter,
     /// Packets that wait in its queue.
     pub qlen: Counter,
     /// Their bytes.
     pub backlog: Counter,
+    /// Times it ran out of its ceiling.
+    pub overlimits: Counter,
+    /// Packets dropped in it and below.
+    pub drops: Counter,
 }
 
 /// A signed value with one writer.

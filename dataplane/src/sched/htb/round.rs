@@ -63,6 +63,12 @@ impl Round {
         self.turn = 0;
     }
 
+    /// Who comes after a member, in this round or in the next.
+    #[inline]
+    pub(super) fn after(&self, member: u32) -> Option<u32> {
+        self.members.next(member + 1).or_else(|| self.members.next(0))
+    }
+
     /// Without members; the next round starts from the beginning.
     pub(super) fn clear(&mut self) {
         self.turn = 0;
@@ -251,5 +257,6 @@ mod tests {
         assert_eq!(round.seek(), None, "its turn is over");
         round.rewind();
         assert_eq!(round.seek(), Some(3));
+        assert_eq!((round.after(3), round.after(9)), (Some(5), Some(3)));
     }
 }

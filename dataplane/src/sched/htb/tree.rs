@@ -15,13 +15,21 @@ use crate::core::counters::Counter;
 use crate::sched::cells::ClassCells;
 use crate::sched::params::{HtbClassParams, LinkLayer};
 use crate::sched::qdisc::Held;
+use crate::sched::queue::PktSlab;
+
+/// More classes than these are not in the cache anyway.
+const CACHED: usize = 256;
 
 /// Numbers of the bits that are set, lowest first.
+#[inline(always)]
 pub(super) fn bits(mut mask: u8) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
-        let bit = mask.trailing_zeros() as usize;
-        mask &= mask.wrapping_sub(1);
-        (bit < 8).then_some(bit)
+        if mask == 0 {
+            return None;
+        }
+        let bit = mask.trailing_zeros() as usize & (LEVELS - 1);
+        mask &= mask - 1;
+        Some(bit)
     })
 }
 
@@ -62,6 +70,8 @@ pub(super) struct Tree {
     pub row_mask: [u8; LEVELS],
     pub wheel: Wheel,
     pub hysteresis: bool,
+    /// Leaves whose turns come next, as far as one could tell.
+    ahead: [u32; 3],
 }
 
 impl Tree {
@@ -79,6 +89,7 @@ impl Tree {
             row_mask: [0; LEVELS],
             wheel: Wheel::new(),
             hysteresis,
+            ahead: [NIL; 3],
         }
     }
 
@@ -104,10 +115,17 @@ impl Tree {
         cells.backlog.add(bytes as u64);
     }
 
+    /// True if a leaf holds nothing.
+    #[inline]
+    pub(super) fn is_empty(&self, leaf: u32) -> bool {
+        let queue = &self.leaves[leaf as usize];
+        if queue.grafted { self.cells[leaf as usize].qlen.get() == 0 } else { queue.fifo.is_empty() }
+    }
+
     /// A leaf takes part as long as it holds packets.
     #[inline]
     pub(super) fn follow_backlog(&mut self, leaf: u32) {
-        let holds = self.cells[leaf as usize].qlen.get() > 0;
+        let holds = !self.is_empty(leaf);
         let active = self.classes[leaf as usize].active != 0;
         match (holds, active) {
             (true, false) => self.activate(leaf),
@@ -128,11 +146,81 @@ impl Tree {
         self.follow_backlog(leaf);
     }
 
-    /// Starts to bring closer what a packet for a leaf touches.
+    /// Starts to bring closer what a packet that comes into a leaf touches.
     #[inline]
-    pub(super) fn prefetch_leaf(&self, leaf: u32) {
-        if let Some(leaf) = self.leaves.get(leaf as usize) {
+    pub(super) fn prefetch_queue(&self, leaf: u32) {
+        if let (Some(leaf), Some(cells)) = (self.leaves.get(leaf as usize), self.cells.get(leaf as usize)) {
             prefetch_read(leaf);
+            prefetch_read(cells);
+        }
+    }
+
+    /// Then, when that is there, what it refers to. True if a discipline is below it.
+    #[inline]
+    pub(super) fn prefetch_tail<P>(&self, leaf: u32, slab: &PktSlab<P>) -> bool {
+        let (Some(leaf), Some(cells)) = (self.leaves.get(leaf as usize), self.cells.get(leaf as usize))
+        else {
+            return false;
+        };
+        leaf.fifo.prefetch_tail(slab);
+        prefetch_read(&**cells);
+        leaf.grafted
+    }
+
+    /// The turn of a leaf has ended: starts to bring closer what those touch whose turns come next, as far as one can
+    /// tell.
+    #[inline]
+    pub(super) fn prefetch_next<P>(&mut self, leaf: u32, level: usize, prio: usize, slab: &PktSlab<P>) {
+        if self.classes.len() <= CACHED {
+            return;
+        }
+        let [next, second, third] = self.ahead;
+        if next != leaf {
+            // Not as it was foreseen.
+            let next = self.after(leaf, level, prio);
+            let second = self.after(next, level, prio);
+            self.ahead = [next, second, self.after(second, level, prio)];
+            self.ahead.into_iter().for_each(|leaf| self.prefetch_class(leaf));
+            return;
+        }
+        let fourth = self.after(third, level, prio);
+        self.ahead = [second, third, fourth];
+        self.prefetch_class(fourth);
+        let (Some(leaf), Some(cells)) = (self.leaves.get(third as usize), self.cells.get(third as usize))
+        else {
+            return;
+        };
+        leaf.fifo.prefetch_head(slab);
+        prefetch_read(&**cells);
+    }
+
+    #[inline]
+    fn prefetch_class(&self, leaf: u32) {
+        let at = leaf as usize;
+        if let (Some(class), Some(leaf), Some(cells)) =
+            (self.classes.get(at), self.leaves.get(at), self.cells.get(at))
+        {
+            prefetch_read(class);
+            prefetch_read(leaf);
+            prefetch_read(cells);
+        }
+    }
+
+    /// Who comes after a leaf in its round; [`NIL`] if nobody.
+    #[inline]
+    fn after(&self, leaf: u32, level: usize, prio: usize) -> u32 {
+        let Some(class) = self.classes.get(leaf as usize) else { return NIL };
+        if level == 0 {
+            return self.rows[0][prio].after(leaf).unwrap_or(NIL);
+        }
+        let Some(parent) = self.classes.get(class.parent as usize) else { return NIL };
+        let inner = parent.inner as usize;
+        match (self.feeds.get(inner * LEVELS + prio), self.inners.get(inner)) {
+            (Some(feed), Some(inner)) => feed
+                .after(class.place)
+                .and_then(|place| inner.children.get(place as usize).copied())
+                .unwrap_or(NIL),
+            _ => NIL,
         }
     }
 
