@@ -19,5 +19,6 @@ pub mod nfqueue;
 pub mod router;
 pub mod rtnl;
 pub mod show;
+pub mod tc;
 #[cfg(test)]
 mod testing;
