@@ -179,6 +179,28 @@ pub enum Bench {
     Routes(BenchRoutes),
     /// What rule sets cost a forwarded packet.
     Rules(BenchRules),
+    /// What trees of queueing disciplines cost a forwarded packet, and how evenly ten thousand classes are served
+    Htb(BenchHtb),
+}
+
+/// `skiff bench htb`
+#[derive(Clone, Debug, Args)]
+pub struct BenchHtb {
+    /// Rounds of forwarding with and without, 40 ms each
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+    /// Instead offer far too much to 10,000 classes of 1 Mbit/s and see what each gets
+    #[arg(long)]
+    pub fair: bool,
+    /// Seconds of that
+    #[arg(long, default_value_t = 10.0, value_name = "N", requires = "fair")]
+    pub seconds: f64,
+    /// CPU to run on
+    #[arg(long, value_name = "CPU")]
+    pub cpu: Option<u16>,
+    /// JSON
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// `skiff bench rules`

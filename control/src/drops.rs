@@ -84,7 +84,9 @@ fn reasons(node: Node) -> &'static [DropReason] {
         Node::IpOutput => &[IpInhdr, IpInnoroutes, PktTooBig, FragFailed, Nomem],
         Node::NeighResolve => &[PuntFull, NeighQueuefull, NeighFailed, NeighCreatefail, QueuePurge, Shutdown],
         Node::VlanXmit => &[Nomem],
-        Node::DevQueueXmit => &[DevReady],
+        Node::DevQueueXmit => &[DevReady, HandoffFull],
+        Node::QdiscEnqueue => &[QdiscDrop, QdiscOverlimit, QdiscCongested, TcChainNotfound, TcReclassifyLoop],
+        Node::QdiscRun => &[QueuePurge, Shutdown],
         Node::BondStartXmit => &[NoTxTarget, Nomem],
         Node::HardStartXmit => &[TxFull, HandoffFull],
     }

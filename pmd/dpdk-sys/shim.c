@@ -63,6 +63,14 @@ skiff_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n
 }
 
 int
+skiff_tx_descriptor_waits(uint16_t port, uint16_t queue, uint16_t offset)
+{
+	int status = rte_eth_tx_descriptor_status(port, queue, offset);
+
+	return status < 0 ? status : status == RTE_ETH_TX_DESC_FULL;
+}
+
+int
 skiff_rx_queue_count(uint16_t port, uint16_t queue)
 {
 	return rte_eth_rx_queue_count(port, queue);

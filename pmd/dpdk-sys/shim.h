@@ -22,6 +22,8 @@ uint32_t skiff_lcore_id(void);
 /* Bursts. */
 uint16_t skiff_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);
 uint16_t skiff_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);
+/* 1 if the descriptor holds a packet that is still to be sent, 0 if not, or a negative errno. */
+int skiff_tx_descriptor_waits(uint16_t port, uint16_t queue, uint16_t offset);
 int skiff_rx_queue_count(uint16_t port, uint16_t queue);
 uint32_t skiff_ring_enqueue_burst(struct rte_ring *ring, struct rte_mbuf **pkts, uint32_t n);
 uint32_t skiff_ring_dequeue_burst(struct rte_ring *ring, struct rte_mbuf **pkts, uint32_t n);

@@ -27,24 +27,24 @@ impl Api {
         Api(BufReader::new(stream))
     }
 
-    /// Runs `skiff ip LINE` there.
+    /// Runs `skiff PROGRAM LINE` there, of `ip` or `tc`.
     ///
     /// # Panics
     /// If there is no answer; a refusal is one.
     #[track_caller]
-    pub fn ip(&mut self, line: &str) -> Outcome {
+    pub fn run(&mut self, program: &str, line: &str) -> Outcome {
         let args: Vec<&str> = line.split_whitespace().collect();
-        let answer = self.exchange(&json!({ "args": args }).to_string());
-        let answer = answer.unwrap_or_else(|why| panic!("ip {line}: {why}"));
+        let answer = self.exchange(program, &json!({ "args": args }).to_string());
+        let answer = answer.unwrap_or_else(|why| panic!("{program} {line}: {why}"));
         let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
-        let code = answer["exit"].as_i64().unwrap_or_else(|| panic!("ip {line}: {answer}"));
+        let code = answer["exit"].as_i64().unwrap_or_else(|| panic!("{program} {line}: {answer}"));
         Outcome { code: code as i32, out: text("stdout"), err: text("stderr") }
     }
 
     /// One request and its answer, which have their lengths (RFC 9112 section 6.2).
-    fn exchange(&mut self, body: &str) -> std::io::Result<Value> {
+    fn exchange(&mut self, program: &str, body: &str) -> std::io::Result<Value> {
         let head = format!(
-            "POST /v1/ip HTTP/1.1\r\nHost: skiff\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "POST /v1/{program} HTTP/1.1\r\nHost: skiff\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         self.0.get_mut().write_all((head + body).as_bytes())?;

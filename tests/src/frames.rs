@@ -273,6 +273,18 @@ fn link_address(iface: &str) -> Option<LinkAddr> {
     })
 }
 
+/// A capture (the libpcap file format).
+pub fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>();
+    let mut out = words(&[0xa1b2_c3d4, 0, 0, 0, 65_535, 1]);
+    out[4..8].copy_from_slice(&[2u16.to_ne_bytes(), 4u16.to_ne_bytes()].concat());
+    for frame in frames {
+        out.extend(words(&[0, 0, frame.len() as u32, frame.len() as u32]));
+        out.extend(frame);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use skiff_tests::{Api, Lab, Netns, Rng, Skiff, Tag, TempDir, eventually, tagged, udp_frame};
+use skiff_tests::{Api, Lab, Netns, Rng, Skiff, Tag, TempDir, eventually, pcap, tagged, udp_frame};
 
 /// Changes, unless `$SKIFF_CHANGES` says how many.
 const CHANGES: usize = 5_000;
@@ -64,18 +64,6 @@ fn traffic() -> Vec<Vec<u8>> {
         frames.push(tagged(&lacp, tags));
     }
     frames
-}
-
-/// A capture (the libpcap file format).
-fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
-    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>();
-    let mut out = words(&[0xa1b2_c3d4, 0, 0, 0, 65_535, 1]);
-    out[4..8].copy_from_slice(&[2u16.to_ne_bytes(), 4u16.to_ne_bytes()].concat());
-    for frame in frames {
-        out.extend(words(&[0, 0, frame.len() as u32, frame.len() as u32]));
-        out.extend(frame);
-    }
-    out
 }
 
 /// One command. Many are refused, since nothing here knows what there is.
@@ -158,7 +146,7 @@ fn random_changes_of_links_lose_no_packet() {
     let (began, mut done, mut refused) = (Instant::now(), 0, BTreeMap::<String, u32>::new());
     for turn in 0..changes {
         let line = change(&mut rng);
-        let outcome = api.ip(&line);
+        let outcome = api.run("ip", &line);
         match outcome.code {
             0 => done += 1,
             1 => {
@@ -175,12 +163,12 @@ fn random_changes_of_links_lose_no_packet() {
     // What is left stands, is shown, and goes.
     assert!(skiff.metrics().ledger().rx > 0);
     for name in UPPERS {
-        api.ip(&format!("link del {name}"));
+        api.run("ip", &format!("link del {name}"));
     }
     let shown = skiff.ctl("ip -br link");
     assert_eq!(shown.lines().count(), 1 + PORTS.len(), "{shown}");
     for port in PORTS {
-        api.ip(&format!("link set {port} up")).ok();
+        api.run("ip", &format!("link set {port} up")).ok();
     }
     let before = skiff.metrics().ledger().rx;
     eventually("packets come still", Duration::from_secs(5), || skiff.metrics().ledger().rx > before);

@@ -418,7 +418,7 @@ fn four_thousand_vlans_and_no_others_are_received() {
 
     let mut api = Api::connect(&stage.skiff.socket());
     let began = Instant::now();
-    (1..=4094).step_by(2).for_each(|vid| drop(api.ip(&format!("link del p0.{vid}")).ok()));
+    (1..=4094).step_by(2).for_each(|vid| drop(api.run("ip", &format!("link del p0.{vid}")).ok()));
     let deleted = began.elapsed();
     let (each, unknown) = received();
     assert!(each.iter().zip(1..).all(|(packets, vid)| *packets == if vid % 2 == 0 { 2 } else { 0 }));
@@ -426,13 +426,57 @@ fn four_thousand_vlans_and_no_others_are_received() {
 
     let began = Instant::now();
     for vid in (1..=4094).step_by(2) {
-        api.ip(&format!("link add link p0 name p0.{vid} type vlan id {vid}")).ok();
-        api.ip(&format!("link set p0.{vid} up")).ok();
+        api.run("ip", &format!("link add link p0 name p0.{vid} type vlan id {vid}")).ok();
+        api.run("ip", &format!("link set p0.{vid} up")).ok();
     }
     let added = began.elapsed();
     let (each, unknown) = received();
     assert!(each.iter().zip(1..).all(|(packets, vid)| *packets == if vid % 2 == 0 { 3 } else { 1 }));
     assert_eq!(unknown, 1);
     println!("4094 VLANs by file: {by_file:.1?}; 2047 deleted: {deleted:.1?}, added and up: {added:.1?}");
+    stage.skiff.stop_cleanly();
+}
+
+/// Priorities of the tags received decide which queue a packet waits in, and are written into the tags sent.
+#[test]
+fn the_priority_in_the_tag_chooses_the_band() {
+    let uppers = ROUTED
+        .replace("id = 42 }", "id = 42, ingress-qos-map = \"1:1\" }")
+        .replace("id = 43 }", "id = 43, egress-qos-map = \"0:1 1:5\" }");
+    // Forwarding would set the priority by the type of service.
+    let stage = Stage::start(
+        Wire::Veth,
+        1500,
+        &format!(
+            "{uppers}[sysctl]\n\"net.ipv4.ip_forward_update_priority\" = 0\n[[neighbour]]\naddress = \"10.0.43.2\"\nmac = \"02:00:00:00:00:08\"\ndev = \"p1.43\"\n"
+        ),
+    );
+    for line in [
+        "qdisc add dev p1.43 root handle 1: tbf rate 6mbit burst 4kb limit 2mb",
+        "qdisc add dev p1.43 parent 1:1 handle 2: prio bands 2 priomap 1 0 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
+    ] {
+        stage.skiff.ctl(&format!("tc {line}"));
+    }
+    let (input, output) = (stage.trunk(0), stage.trunk(1));
+    let mut frame = routed_frame(&stage, 1400);
+    for i in 0..400 {
+        for pcp in [0u16, 1] {
+            frame[34] = pcp as u8;
+            input.send(&tagged(&frame, &[(C, pcp << 13 | 42)]));
+        }
+        if i % 20 == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    let mut sent = [0; 2];
+    while sent[0] + sent[1] < 300 {
+        let frame = output.find(SOON, is_ip).expect("a frame");
+        let (tags, inner) = untagged(&frame);
+        let pcp = usize::from(inner[34]);
+        assert_eq!(tags, [(C, [1, 5][pcp] << 13 | 43)]);
+        sent[pcp] += 1;
+    }
+    println!("of the first 300: {sent:?}");
+    assert!(sent[1] > 285, "{sent:?}");
     stage.skiff.stop_cleanly();
 }

@@ -3,6 +3,7 @@
 mod bond;
 mod churn;
 mod forward;
+mod htb;
 mod rules;
 mod swap;
 mod traffic;
@@ -14,7 +15,7 @@ pub use forward::{Options, Report, run};
 pub use traffic::Case;
 pub(crate) use traffic::write_pcap;
 
-use crate::cli::{BenchForward, BenchRoutes, BenchRules, Exit, error_line};
+use crate::cli::{BenchForward, BenchHtb, BenchRoutes, BenchRules, Exit, error_line};
 
 /// Length of one measurement; rounds alternate generator and forwarding.
 const SLICE: Duration = Duration::from_millis(100);
@@ -113,6 +114,54 @@ pub fn rules(args: &BenchRules) -> ExitCode {
         );
     }
     Exit::Ok.into()
+}
+
+/// `skiff bench htb`.
+pub fn htb(args: &BenchHtb) -> ExitCode {
+    let done = if args.fair { fair(args) } else { htb_costs(args) };
+    match done {
+        Ok(()) => Exit::Ok.into(),
+        Err(error) => {
+            eprint!("{}", error_line("bench htb", format!("{error:#}")));
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn htb_costs(args: &BenchHtb) -> anyhow::Result<()> {
+    let rows = htb::run(args.rounds, args.cpu)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&rows)?);
+        return Ok(());
+    }
+    for row in rows {
+        println!(
+            "{:<48} {:>7.1} cycles/packet beyond noqueue (best rounds {:.1})",
+            row.tree, row.median, row.best
+        );
+    }
+    Ok(())
+}
+
+fn fair(args: &BenchHtb) -> anyhow::Result<()> {
+    let report = htb::fair(args.seconds, args.cpu)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    println!(
+        "{} leaves of {:.3} Mbit/s in {:.1} s: from {:.4} to {:.4} Mbit/s, {:.4} in the middle; {} more than 2 % off;          Jain's index {:.6}; {:.3} Gbit/s in all",
+        report.leaves,
+        report.promised,
+        report.seconds,
+        report.least,
+        report.most,
+        report.median,
+        report.off,
+        report.jain,
+        report.total,
+    );
+    Ok(())
 }
 
 fn swap(args: &BenchRules) -> ExitCode {

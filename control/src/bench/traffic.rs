@@ -174,8 +174,23 @@ pub fn write_pcap(path: &Path, router: MacAddr, destinations: &[u32]) -> io::Res
     write_tagged_pcap(path, router, destinations, Vlans::default())
 }
 
+/// The same with frames of `len` bytes, without their FCS.
+pub fn write_long_pcap(path: &Path, router: MacAddr, destinations: &[u32], len: usize) -> io::Result<()> {
+    write_frames(path, router, destinations, Vlans::default(), len)
+}
+
 /// The same in the VLANs the traffic is received in.
 pub fn write_tagged_pcap(path: &Path, router: MacAddr, destinations: &[u32], vlans: Vlans) -> io::Result<()> {
+    write_frames(path, router, destinations, vlans, FRAME)
+}
+
+fn write_frames(
+    path: &Path,
+    router: MacAddr,
+    destinations: &[u32],
+    vlans: Vlans,
+    frame_len: usize,
+) -> io::Result<()> {
     let vids: Vec<u16> = vlans.rx_vids().collect();
     let mut out = BufWriter::new(std::fs::File::create(path)?);
     // Classic pcap, microseconds, Ethernet (the libpcap file format).
@@ -183,13 +198,13 @@ pub fn write_tagged_pcap(path: &Path, router: MacAddr, destinations: &[u32], vla
         out.write_all(&word.to_le_bytes())?;
     }
     for (i, &dst) in destinations.iter().enumerate() {
-        let frame = frame(router, dst, i);
+        let frame = frame(router, dst, i, frame_len);
         let (addresses, rest) = frame.split_at(TAG_OFFSET);
         let tag = match vids.get(i % vids.len().max(1)) {
             Some(&vid) => [VlanProto::Dot1q.tpid().to_be_bytes(), vid.to_be_bytes()].concat(),
             None => Vec::new(),
         };
-        let len = (FRAME + tag.len()) as u32;
+        let len = (frame.len() + tag.len()) as u32;
         for word in [0, i as u32, len, len] {
             out.write_all(&word.to_le_bytes())?;
         }
@@ -200,15 +215,15 @@ pub fn write_tagged_pcap(path: &Path, router: MacAddr, destinations: &[u32], vla
     out.flush()
 }
 
-fn frame(router: MacAddr, dst: u32, flow: usize) -> [u8; FRAME] {
-    let mut frame = [0u8; FRAME];
+fn frame(router: MacAddr, dst: u32, flow: usize, len: usize) -> Vec<u8> {
+    let mut frame = vec![0u8; len];
     let (ethernet, rest) = frame.split_at_mut(eth::HEADER_LEN);
     if let (Some(header), Some((ip, udp))) = (ethernet.first_chunk_mut(), rest.split_first_chunk_mut::<20>())
     {
         eth::emit(header, router, SENDER_MAC, ETH_P_IP);
         let fields = Ipv4Fields {
             tos: 0,
-            total_len: (FRAME - eth::HEADER_LEN) as u16,
+            total_len: (len - eth::HEADER_LEN) as u16,
             id: 0,
             frag_off: 0,
             ttl: 64,
@@ -219,7 +234,7 @@ fn frame(router: MacAddr, dst: u32, flow: usize) -> [u8; FRAME] {
         ipv4::emit(ip, &fields);
         udp[0..2].copy_from_slice(&1024u16.to_be_bytes());
         udp[2..4].copy_from_slice(&9u16.to_be_bytes());
-        udp[4..6].copy_from_slice(&((FRAME - eth::HEADER_LEN - 20) as u16).to_be_bytes());
+        udp[4..6].copy_from_slice(&((len - eth::HEADER_LEN - 20) as u16).to_be_bytes());
     }
     frame
 }

@@ -7,11 +7,13 @@ use skiff_dataplane::core::counters::{MAX_PORTS, MAX_QUEUES};
 use skiff_dataplane::core::xmit::{TxPath, TxTable};
 use skiff_pmd::{Eal, Pool, Port, PortConfig, PortId, Ring, RxQueue};
 
-use crate::config::{Bus, Config, Diagnostic, EalDevice, Interface};
+use crate::config::{Bus, Config, Diagnostic, EalDevice, Interface, Pos};
 use crate::router::PortHandle;
 
 /// Packets a hand-off ring holds.
 const HANDOFF_RING: u32 = 1024;
+/// Packets the ring of an lcore holds.
+const LCORE_RING: u32 = 4096;
 
 /// What one worker gets to work with.
 #[derive(Default)]
@@ -75,6 +77,8 @@ pub fn open_all(
         deal_tx(eal, id, tx, &mut shares).map_err(|error| complain(error.to_string()))?;
         opened.push(Opened { interface: device.interface.clone(), handle });
     }
+    connect(eal, &mut shares)
+        .map_err(|error| config.diagnostic(Pos { line: 1, col: 1 }, error.to_string()))?;
     Ok((opened, shares))
 }
 
@@ -114,6 +118,21 @@ fn port_config(interface: &Interface, workers: usize, interrupts: bool) -> PortC
         vlan_insert: true,
         vlan_strip: true,
     }
+}
+
+/// Gives each worker a ring of its own, by which the others hand it packets for the queueing disciplines it owns.
+fn connect(eal: &Eal, shares: &mut [Share]) -> Result<(), skiff_pmd::Error> {
+    if shares.len() < 2 {
+        return Ok(());
+    }
+    let rings = (0..shares.len())
+        .map(|worker| Ok(Arc::new(Ring::create(eal, &format!("skiff_lcore{worker}"), LCORE_RING)?)))
+        .collect::<Result<Vec<_>, skiff_pmd::Error>>()?;
+    for (share, ring) in shares.iter_mut().zip(&rings) {
+        share.handoff.push(Arc::clone(ring));
+        share.tx.set_lcores(rings.clone());
+    }
+    Ok(())
 }
 
 /// Gives each worker a transmit queue; where there are fewer, the rest hand over by ring to the owner of one.

@@ -15,6 +15,7 @@ mod picture;
 mod proxies;
 mod routes;
 mod ruleset;
+mod sched;
 mod settings;
 mod uppers;
 mod vlan;
@@ -28,7 +29,7 @@ use skiff_dataplane::core::lcore::Clock;
 use skiff_dataplane::core::qsbr::{DeferredArcs, Epoch};
 use skiff_dataplane::core::shared::Shared;
 use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
-use skiff_dataplane::device::{DeviceConf, DeviceKind, InterfaceAddress, NetDevice};
+use skiff_dataplane::device::{DeviceConf, DeviceKind, InterfaceAddress, NOQUEUE, NetDevice};
 use skiff_dataplane::fib::next_hop::NextHopWriter;
 use skiff_dataplane::fib::{FibStats, FibWriter};
 use skiff_dataplane::neigh::cache::NeighCache;
@@ -135,6 +136,8 @@ pub struct Router {
     held: usize,
     /// Multicast routes, groups and IGMP.
     mc: multicast::McState,
+    /// The lcores that own the trees of queueing disciplines there are.
+    qdisc_owners: BTreeMap<IfIndex, u16>,
     /// What the drivers of ports with VLANs were told.
     filters: vlan::PortFilters,
     /// The grace period under way for removed neighbour entries, and the serial of those it covers.
@@ -192,6 +195,7 @@ impl Router {
             retired: DeferredArcs::new(),
             held: 0,
             mc,
+            qdisc_owners: BTreeMap::new(),
             filters: vlan::PortFilters::default(),
             neigh_epoch: None,
             neigh_serial: 0,
@@ -305,6 +309,7 @@ impl Router {
             vlan_offload: self.filters.offload(link.ifindex()),
             vlan: link.vlan().map(|vlan| Arc::new(vlan.data_plane())),
             bond: self.bonds.view(link.ifindex()),
+            qdisc_owner: self.qdisc_owners.get(&link.ifindex()).copied().unwrap_or(NOQUEUE),
             ..NetDevice::absent()
         }
     }

@@ -256,13 +256,15 @@ impl Router {
         }
         for lcore in 0..self.shared.lcores() {
             while let Some(message) = self.shared.receive_lcore(lcore) {
-                let (ToLcore::Xmit(skb)
-                | ToLcore::NeighFailed(skb)
-                | ToLcore::McLocalOut(skb)
-                | ToLcore::McResolved(skb)
-                | ToLcore::Fragment(skb, _)
-                | ToLcore::NfReinject(Reinject { skb, .. })) = message;
-                self.kfree_skb(skb, DropReason::Shutdown);
+                match message {
+                    ToLcore::Xmit(skb)
+                    | ToLcore::NeighFailed(skb)
+                    | ToLcore::McLocalOut(skb)
+                    | ToLcore::McResolved(skb)
+                    | ToLcore::Fragment(skb, _)
+                    | ToLcore::NfReinject(Reinject { skb, .. }) => self.kfree_skb(skb, DropReason::Shutdown),
+                    ToLcore::ChangeTree(..) => {}
+                }
             }
         }
     }

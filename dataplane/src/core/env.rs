@@ -10,6 +10,7 @@ use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::xmit::TxTable;
 use crate::ipv4::ip_frag::FragTable;
+use crate::sched::tree::SchedTable;
 use crate::skb::{Skb, SkbList};
 use crate::time::Instant;
 
@@ -95,6 +96,10 @@ pub struct Hands {
     pub frags: FragTable<Skb>,
     /// Whose turn it is in bonds that send in turn.
     pub bond_turns: BondTurns,
+    /// The trees of queueing disciplines this lcore owns.
+    pub sched: SchedTable,
+    /// How deep it is in packets that actions send from device to device.
+    pub(crate) redirects: usize,
     lcore: usize,
     ip_id: u16,
     rng: u64,
@@ -105,6 +110,8 @@ impl Hands {
     pub fn new(lcore: usize, tx: TxTable, pool: Pool, seed: u64) -> Self {
         let seed = (seed ^ (lcore as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
         Hands {
+            sched: SchedTable::new(pool.capacity() as usize, seed),
+            redirects: 0,
             tx,
             pool,
             lcore,

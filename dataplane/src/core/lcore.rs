@@ -21,6 +21,8 @@ use crate::ipv4::ip_frag;
 use crate::ipv4::ipmr;
 use crate::neigh::table::coarse;
 use crate::netfilter::queue::nf_reinject;
+use crate::sched::run::qdisc_run_all;
+use crate::sched::tree::change_tree;
 use crate::skb::SkbList;
 use crate::time::Instant;
 
@@ -161,7 +163,8 @@ impl Worker {
                 continue;
             }
             cells.idle_cycles.add(end - start);
-            if let Some(nap) = sleeper.nap(end) {
+            let due = self.hands.sched.wake().map(|wake| wake.since(self.clock.at(end)));
+            if let Some(nap) = sleeper.nap(end, due) {
                 shared.qsbr.offline(self.id);
                 let interrupted = sleeper.sleep(nap, &mut self.rx);
                 shared.qsbr.online(self.id);
@@ -174,6 +177,7 @@ impl Worker {
             let now = self.clock.now();
             let env = Env { snap: &snap, shared: &shared, cells, now, now_coarse: coarse(now) };
             ip_frag::purge(&env, &mut self.hands);
+            crate::sched::tree::purge(&env, &mut self.hands);
         }
         shared.qsbr.offline(self.id);
     }
@@ -204,6 +208,9 @@ impl Worker {
         for ring in &self.handoff {
             moved += ring.dequeue_burst(&mut list);
             xmit::dev_queue_list(&env, &mut self.hands, &mut list);
+        }
+        if self.hands.sched.wake().is_some_and(|wake| wake <= now) {
+            moved += qdisc_run_all(&env, &mut self.hands);
         }
         xmit::flush(&env, &mut self.hands);
         moved
@@ -246,6 +253,7 @@ fn serve_control(env: &Env<'_>, hands: &mut Hands, id: usize) -> usize {
                 env.kfree_skb(skb, Node::NeighResolve, DropReason::NeighFailed);
             }
             ToLcore::NfReinject(reinject) => nf_reinject(env, hands, reinject),
+            ToLcore::ChangeTree(dev, ops) => change_tree(env, hands, dev, ops),
             ToLcore::Fragment(skb, user) => ip_frag::ip_defrag_handed(env, hands, skb, user),
         }
         served += 1;
@@ -282,9 +290,9 @@ impl Sleeper {
         self.idle_since = 0;
     }
 
-    /// After an empty round that ended at `tsc`: how long to sleep, if at all.
+    /// After an empty round that ended at `tsc`: how long to sleep, if at all; no longer than until something is `due`.
     #[inline]
-    fn nap(&mut self, tsc: u64) -> Option<Duration> {
+    fn nap(&mut self, tsc: u64, due: Option<Duration>) -> Option<Duration> {
         if self.idle == Idle::Poll {
             return None;
         }
@@ -296,7 +304,12 @@ impl Sleeper {
         }
         let longest = if self.epoll.is_some() { LONGEST_INTERRUPT_SLEEP } else { LONGEST_SLEEP };
         let idle = Duration::from_micros((tsc - self.idle_since) / self.cycles_per_us);
-        Some((idle / SLEEP_SHARE).clamp(SHORTEST_SLEEP, longest))
+        let nap = (idle / SLEEP_SHARE).clamp(SHORTEST_SLEEP, longest);
+        match due {
+            Some(due) if due < SHORTEST_SLEEP => None,
+            Some(due) => Some(nap.min(due)),
+            None => Some(nap),
+        }
     }
 
     /// Sleeps; true if a receive interrupt ended it.

@@ -28,6 +28,7 @@ use crate::neigh::table::{NeighId, NeighTable};
 use crate::net::{IfIndex, MacAddr};
 use crate::netfilter::nf_log::{LogMessage, NfLog};
 use crate::netfilter::queue::{NfQueue, Queued, Reinject};
+use crate::sched::op::TreeOp;
 use crate::skb::Skb;
 
 /// Messages that may wait for the control thread. Beyond them packets are dropped as `punt_full`.
@@ -133,6 +134,8 @@ pub enum ToLcore {
     McLocalOut(Skb),
     /// Look this multicast packet up again: its entry has come.
     McResolved(Skb),
+    /// Change the queueing disciplines of a device, which this lcore owns.
+    ChangeTree(IfIndex, Vec<TreeOp<Skb>>),
     /// A fragment of a source that this lcore owns ([`crate::ipv4::ip_frag`]).
     Fragment(Skb, DefragUser),
 }

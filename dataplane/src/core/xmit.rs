@@ -1,7 +1,8 @@
 //! `dev_queue_xmit` and `hard_start_xmit`: from a device to a driver's transmit ring.
 //!
 //! Uses:  oif.   Sets: nothing.
-//! Next:  hooks L2_ENQUEUE and L2_DEQUEUE, the wire; vlan_dev_hard_start_xmit for VLAN devices, bond_start_xmit for bonds.
+//! Next:  hooks L2_ENQUEUE and L2_DEQUEUE, the wire; qdisc_enqueue for devices with a queueing discipline,
+//!        vlan_dev_hard_start_xmit for VLAN devices, bond_start_xmit for bonds.
 //! Drops: dev_ready (device not running), tx_full (ring full), handoff_full.
 //!
 //! Packets gather in one buffer a port and go to the driver when 32 are there or the poll round ends, so a driver
@@ -17,9 +18,10 @@ use super::counters::MAX_PORTS;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
 use super::vlan_dev::{tag_mixed, vlan_dev_hard_start_xmit};
-use crate::device::DeviceKind;
+use crate::device::{DeviceKind, NOQUEUE, NetDevice};
 use crate::net::IfIndex;
 use crate::netfilter::hooks::{Hook, nf_hook_device};
+use crate::sched::tree::qdisc_enqueue;
 use crate::skb::vlan::VLAN_HLEN;
 use crate::skb::{Skb, SkbExt, SkbList};
 
@@ -61,11 +63,13 @@ pub struct TxTable {
     ports: [Option<Box<PortTx>>; MAX_PORTS],
     /// Ports with something in their buffer.
     dirty: u64,
+    /// The rings of all lcores, by number.
+    lcores: Vec<Arc<Ring>>,
 }
 
 impl Default for TxTable {
     fn default() -> Self {
-        TxTable { ports: std::array::from_fn(|_| None), dirty: 0 }
+        TxTable { ports: std::array::from_fn(|_| None), dirty: 0, lcores: Vec::new() }
     }
 }
 
@@ -74,6 +78,21 @@ impl TxTable {
     pub fn set(&mut self, port: u16, path: TxPath) {
         self.ports[usize::from(port) % MAX_PORTS] =
             Some(Box::new(PortTx { path, buffer: SkbList::new(), dev: IfIndex::NONE, tags_beside: false }));
+    }
+
+    /// These are the rings by which lcores take packets for the queueing disciplines they own.
+    pub fn set_lcores(&mut self, rings: Vec<Arc<Ring>>) {
+        self.lcores = rings;
+    }
+
+    /// The queue of this lcore under a port.
+    #[inline]
+    pub(crate) fn queue_of(&mut self, dev: &NetDevice) -> Option<&mut TxQueue> {
+        let DeviceKind::Port(port) = dev.kind else { return None };
+        match &mut self.ports.get_mut(usize::from(port.0))?.as_deref_mut()?.path {
+            TxPath::Queue(queue) => Some(queue),
+            TxPath::Handoff(_) => None,
+        }
     }
 
     /// Packets waiting for the end of the round.
@@ -183,10 +202,16 @@ fn common_oif(list: &SkbList) -> Option<IfIndex> {
     (differences == 0).then_some(IfIndex(oif))
 }
 
-/// The slot of the port under a device that can send; marked as in use.
+/// The slot of the port under a device that can send without a queueing discipline; marked as in use.
 #[inline]
 fn slot_of(env: &Env<'_>, hands: &mut Hands, oif: IfIndex) -> Option<usize> {
     let dev = env.snap.device(oif);
+    if dev.qdisc_owner != NOQUEUE { None } else { port_slot(hands, dev) }
+}
+
+/// The same past its queueing discipline.
+#[inline]
+fn port_slot(hands: &mut Hands, dev: &NetDevice) -> Option<usize> {
     let DeviceKind::Port(port) = dev.kind else { return None };
     if !dev.is_running() {
         return None;
@@ -239,14 +264,67 @@ fn queue_one(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Refused {
     Refused::default()
 }
 
-/// A list for a device that is no port, or cannot send now.
+/// A list for a device that is no port, has a queueing discipline, or cannot send now.
 #[inline(never)]
 fn queue_upper(env: &Env<'_>, hands: &mut Hands, oif: IfIndex, list: &mut SkbList) -> Refused {
     let dev = env.snap.device(oif);
+    if dev.qdisc_owner == NOQUEUE || !can_send(dev) {
+        return xmit_upper(env, hands, dev, list);
+    }
+    qdisc_enqueue(env, hands, oif, dev.qdisc_owner, list);
+    Refused::default()
+}
+
+/// Packets can go into its queueing discipline and out of it.
+#[inline]
+pub(crate) fn can_send(dev: &NetDevice) -> bool {
+    match dev.kind {
+        DeviceKind::Port(_) | DeviceKind::Vlan => dev.is_running(),
+        DeviceKind::Bond => dev.up,
+        DeviceKind::Loopback | DeviceKind::Absent => false,
+    }
+}
+
+fn xmit_upper(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) -> Refused {
     match dev.kind {
         DeviceKind::Vlan if dev.is_running() => vlan_dev_hard_start_xmit(env, hands, dev, list),
         DeviceKind::Bond if dev.up => bond_start_xmit(env, hands, dev, list),
         _ => refuse_list(env, list),
+    }
+}
+
+/// Gives packets that have left a device's queueing discipline to what is below it. A port leaves in the list what its
+/// driver did not take.
+pub(crate) fn xmit_lower(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
+    let Some(slot) = port_slot(hands, dev) else {
+        xmit_upper(env, hands, dev, list);
+        return;
+    };
+    let Some(tx) = hands.tx.ports[slot].as_deref_mut() else { return };
+    match &mut tx.path {
+        TxPath::Queue(queue) => {
+            give(env, queue, dev.ifindex, list, tx.tags_beside);
+        }
+        // Only the owner of a queue owns the disciplines above it.
+        TxPath::Handoff(_) => {
+            count_tx_dropped(env, dev.ifindex, list.len() as u64);
+            env.kfree_skb_list(list, Node::HardStartXmit, DropReason::HandoffFull);
+        }
+    }
+}
+
+/// Hands packets to another lcore, which owns the queueing discipline of their device.
+#[cold]
+#[inline(never)]
+pub(crate) fn hand_over(env: &Env<'_>, hands: &mut Hands, owner: u16, list: &mut SkbList) {
+    if let Some(ring) = hands.tx.lcores.get(usize::from(owner)) {
+        ring.enqueue_burst(list);
+    }
+    if !list.is_empty() {
+        for skb in list.iter() {
+            count_tx_dropped(env, IfIndex(skb.fields().oif), 1);
+        }
+        env.kfree_skb_list(list, Node::DevQueueXmit, DropReason::HandoffFull);
     }
 }
 
@@ -317,8 +395,9 @@ pub fn xmit_now(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
         let oif = IfIndex(skb.fields().oif);
         let mut one = SkbList::new();
         let _ = one.push(skb);
-        let Some(slot) = slot_of(env, hands, oif) else {
-            queue_upper(env, hands, oif, &mut one);
+        let dev = env.snap.device(oif);
+        let Some(slot) = port_slot(hands, dev) else {
+            xmit_upper(env, hands, dev, &mut one);
             continue;
         };
         if let Some(tx) = hands.tx.ports[slot].as_deref_mut() {
@@ -341,28 +420,13 @@ fn transmit(env: &Env<'_>, path: &mut TxPath, dev: IfIndex, buffer: &mut SkbList
     if offered == 0 {
         return;
     }
-    let bytes = wire_bytes(buffer, tags_beside);
     let started = env.stage_start();
-    let cells = env.cells.device(dev);
     match path {
         TxPath::Queue(queue) => {
-            let sent = queue.tx_burst(buffer) as u64;
-            let left = wire_bytes(buffer, tags_beside);
-            env.cells.tx.add(sent);
-            let queue_cells = env.cells.tx_queue(queue.port().0, queue.queue());
-            queue_cells.packets.add(sent);
-            cells.tx_packets.add(sent);
-            cells.tx_bytes.add(bytes - left);
-            let master = env.snap.device(dev).master;
-            if master != IfIndex::NONE {
-                // A bond's counters are the sums of its members'.
-                let cells = env.cells.device(master);
-                cells.tx_packets.add(sent);
-                cells.tx_bytes.add(bytes - left);
-            }
-            if sent < offered {
-                queue_cells.full.add(1);
-                count_tx_dropped(env, dev, offered - sent);
+            give(env, queue, dev, buffer, tags_beside);
+            if !buffer.is_empty() {
+                env.cells.tx_queue(queue.port().0, queue.queue()).full.add(1);
+                count_tx_dropped(env, dev, buffer.len() as u64);
                 env.kfree_skb_list(buffer, Node::HardStartXmit, DropReason::TxFull);
             }
         }
@@ -375,4 +439,24 @@ fn transmit(env: &Env<'_>, path: &mut TxPath, dev: IfIndex, buffer: &mut SkbList
         }
     }
     env.stage_end(Node::HardStartXmit, offered, started);
+}
+
+/// Packets to a driver, counted; what it does not take stays.
+#[inline]
+fn give(env: &Env<'_>, queue: &mut TxQueue, dev: IfIndex, buffer: &mut SkbList, tags_beside: bool) {
+    let bytes = wire_bytes(buffer, tags_beside);
+    let sent = queue.tx_burst(buffer) as u64;
+    let bytes = bytes - wire_bytes(buffer, tags_beside);
+    env.cells.tx.add(sent);
+    env.cells.tx_queue(queue.port().0, queue.queue()).packets.add(sent);
+    let cells = env.cells.device(dev);
+    cells.tx_packets.add(sent);
+    cells.tx_bytes.add(bytes);
+    let master = env.snap.device(dev).master;
+    if master != IfIndex::NONE {
+        // A bond's counters are the sums of its members'.
+        let cells = env.cells.device(master);
+        cells.tx_packets.add(sent);
+        cells.tx_bytes.add(bytes);
+    }
 }

@@ -129,6 +129,9 @@ impl Default for DeviceConf {
     }
 }
 
+/// [`NetDevice::qdisc_owner`] of a device whose packets wait nowhere.
+pub const NOQUEUE: u16 = u16::MAX;
+
 /// One network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetDevice {
@@ -163,6 +166,8 @@ pub struct NetDevice {
     /// Tags of received frames have to be looked at before all else: VLAN devices lie on this one, or its driver takes
     /// tags out. The snapshot fills it in.
     pub untags: bool,
+    /// The lcore that owns its tree of queueing disciplines; [`NOQUEUE`] without one.
+    pub qdisc_owner: u16,
 }
 
 impl NetDevice {
@@ -184,6 +189,7 @@ impl NetDevice {
             master: IfIndex::NONE,
             vlan_offload: VlanOffload::default(),
             untags: false,
+            qdisc_owner: NOQUEUE,
         }
     }
 

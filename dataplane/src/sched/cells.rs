@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::params::QdiscSpec;
+use super::qdisc::{Enqueued, Held, Xmit};
 use crate::core::counters::Counter;
 
 /// What `tc -s qdisc show` prints of a discipline.
@@ -27,6 +29,16 @@ pub struct QdiscCells {
 }
 
 impl QdiscCells {
+    /// Those of a discipline of this kind.
+    pub fn for_spec(spec: &QdiscSpec) -> Self {
+        let special = match spec {
+            QdiscSpec::Htb(_) => Special::Htb(HtbCells::default()),
+            QdiscSpec::Red(_) => Special::Red(Box::default()),
+            _ => Special::None,
+        };
+        QdiscCells { special, ..Self::default() }
+    }
+
     /// Counts a packet that came in.
     #[inline]
     pub fn came(&self, bytes: u32) {
@@ -40,6 +52,38 @@ impl QdiscCells {
         self.packets.add(1);
         self.bytes.add(u64::from(bytes));
         self.gone(1, bytes.into());
+    }
+
+    /// Counts what the enqueue of a discipline below did.
+    #[inline]
+    pub fn enqueued(&self, below: &Enqueued) {
+        if below.code == Xmit::Success {
+            return self.came(below.bytes as u32);
+        }
+        self.drops.add(u64::from(below.is_drop()));
+        self.qlen.add(i64::from(below.packets) as u64);
+        self.backlog.add(i64::from(below.bytes) as u64);
+    }
+
+    /// Counts packets of those held as dropped.
+    pub fn lost(&self, dropped: Held) {
+        self.drops.add(dropped.packets);
+        self.gone(dropped.packets, dropped.bytes);
+    }
+
+    /// Says how much is held now.
+    #[inline]
+    pub fn holds(&self, packets: u32, bytes: u32) {
+        self.qlen.set(packets.into());
+        self.backlog.set(bytes.into());
+    }
+
+    /// Starts again from zero, for a discipline that takes another's place.
+    pub fn clear(&self) {
+        for counter in [&self.bytes, &self.packets, &self.drops, &self.overlimits, &self.requeues] {
+            counter.set(0);
+        }
+        self.holds(0, 0);
     }
 
     /// Takes packets that left otherwise out of what is held.

@@ -12,11 +12,22 @@
 //! All of it but the filters is generic over the packet, takes `now` as an argument, and runs under a virtual clock.
 
 pub mod act;
+pub mod build;
 pub mod cells;
+mod child;
 pub mod cls;
+pub mod fifo;
 pub mod handle;
+pub mod htb;
 pub mod op;
 pub mod packet;
 pub mod params;
+pub mod pfifo_fast;
+pub mod prio;
 pub mod qdisc;
 pub mod queue;
+mod rate;
+pub mod red;
+pub mod run;
+pub mod tbf;
+pub mod tree;

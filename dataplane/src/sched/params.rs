@@ -107,6 +107,8 @@ pub struct PrioParams {
     pub bands: u8,
     /// The band of each priority.
     pub priomap: [u8; 16],
+    /// Most packets in the pfifo that each band starts with (the device's `txqueuelen`).
+    pub limit: u32,
 }
 
 /// The priomap of prio and pfifo_fast (tc-prio(8)).

@@ -41,6 +41,7 @@ use skiff_dataplane::neigh::table::{NeighId, coarse};
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::hooks::{Hook, HookEntry, HookFn, Hooks};
 use skiff_dataplane::netfilter::queue::Queued;
+use skiff_dataplane::sched::tree;
 use skiff_dataplane::skb::{Skb, SkbList};
 use skiff_dataplane::time::Instant;
 use skiff_pmd::{
@@ -444,8 +445,12 @@ impl Rig {
     fn report(&mut self, before: &Sums, wire: [Vec<Vec<u8>>; PORTS]) -> Out {
         let control = self.take_messages();
         let after = Sums::of(&self.shared);
-        let held =
-            self.held.len() + self.held_outside.len() + self.queued.len() + self.worker.hands.frags.held();
+        let hands = &self.worker.hands;
+        let held = self.held.len()
+            + self.held_outside.len()
+            + self.queued.len()
+            + hands.frags.held()
+            + hands.sched.held();
         assert_eq!(self.shared.ledger().held(), held as i64, "{:?}", self.shared.ledger());
         Out { wire, drops: grown(&before.drops, &after.drops), mib: grown(&before.mib, &after.mib), control }
     }
@@ -534,6 +539,7 @@ impl Drop for Rig {
         assert!(self.held.is_empty(), "packets still wait for a neighbour");
         assert!(self.queued.is_empty(), "packets still wait for a listener");
         self.purge_fragments();
+        self.env(tree::purge);
         let mut wire: [Vec<Vec<u8>>; PORTS] = Default::default();
         self.collect(&mut wire);
         let ledger = self.shared.ledger();

@@ -110,11 +110,30 @@ impl RxQueue {
     }
 }
 
+/// How it is known what sits in a transmit queue's ring.
+#[derive(Debug)]
+enum Occupancy {
+    /// The driver tells of each descriptor.
+    Descriptors,
+    /// The driver tells how many packets it has finished: those sent before and not yet finished, and how often it was
+    /// asked in vain.
+    Counted { in_flight: u32, in_vain: u32 },
+    /// It is not.
+    Unknown,
+}
+
+/// Times a driver says that it has finished nothing before its count is no longer believed: it has freed packets without
+/// saying so.
+const MOST_IN_VAIN: u32 = 1 << 16;
+
 /// A transmit queue.
 #[derive(Debug)]
 pub struct TxQueue {
     port: u16,
     queue: u16,
+    /// Descriptors in its ring.
+    size: u16,
+    occupancy: Occupancy,
     inner: Arc<PortInner>,
     /// The driver keeps the queue's state without locks.
     not_sync: PhantomData<Cell<()>>,
@@ -130,7 +149,43 @@ impl TxQueue {
         // `n` packets, of which the driver takes over those it counts.
         let sent = unsafe { dpdk_sys::skiff_tx_burst(self.port, self.queue, from.as_mut_ptr(), n) };
         from.forget_first(usize::from(sent));
+        if let Occupancy::Counted { in_flight, .. } = &mut self.occupancy {
+            *in_flight = in_flight.saturating_add(sent.into());
+        }
         usize::from(sent)
+    }
+
+    /// True if more than `packets` sit in the ring, handed over and not yet sent; `None` if the driver does not tell.
+    #[inline]
+    pub fn holds_more_than(&mut self, packets: u16) -> Option<bool> {
+        match self.occupancy {
+            Occupancy::Descriptors => {
+                // Counted from the next free one: the descriptor that far back is in use if all after it are.
+                let offset = self.size.saturating_sub(packets.saturating_add(1));
+                // SAFETY: the port runs while its queues exist, and only this owner uses the queue.
+                let waits = unsafe { dpdk_sys::skiff_tx_descriptor_waits(self.port, self.queue, offset) };
+                Some(waits == 1)
+            }
+            Occupancy::Counted { .. } => Some(self.counts_more_than(packets)),
+            Occupancy::Unknown => None,
+        }
+    }
+
+    fn counts_more_than(&mut self, packets: u16) -> bool {
+        let finished = self.cleanup().unwrap_or(0);
+        let Occupancy::Counted { in_flight, in_vain } = &mut self.occupancy else { return false };
+        *in_flight = in_flight.saturating_sub(finished);
+        *in_vain = if finished > 0 || *in_flight == 0 { 0 } else { *in_vain + 1 };
+        if *in_vain > MOST_IN_VAIN {
+            (*in_flight, *in_vain) = (0, 0);
+        }
+        *in_flight > u32::from(packets)
+    }
+
+    /// Descriptors in its ring.
+    #[inline]
+    pub fn size(&self) -> u16 {
+        self.size
     }
 
     /// Its port.
@@ -160,6 +215,27 @@ pub(super) fn hand_out(inner: &Arc<PortInner>, setup: &Setup) -> (Vec<RxQueue>, 
         let interrupt = if setup.rx_interrupts { open::interrupt_of(inner, queue) } else { Interrupt::Never };
         RxQueue { port, queue, interrupt, inner: inner.clone(), not_sync }
     });
-    let tx = (0..setup.tx_queues).map(|queue| TxQueue { port, queue, inner: inner.clone(), not_sync });
+    let tx = (0..setup.tx_queues).map(|queue| {
+        let mut tx = TxQueue {
+            port,
+            queue,
+            size: setup.tx_desc,
+            occupancy: Occupancy::Unknown,
+            inner: inner.clone(),
+            not_sync,
+        };
+        tx.occupancy = occupancy_of(&mut tx);
+        tx
+    });
     (rx.collect(), tx.collect())
+}
+
+fn occupancy_of(queue: &mut TxQueue) -> Occupancy {
+    // SAFETY: the port runs, and nobody else has the queue yet.
+    let waits = unsafe { dpdk_sys::skiff_tx_descriptor_waits(queue.port, queue.queue, 0) };
+    match (waits >= 0, queue.cleanup()) {
+        (true, _) => Occupancy::Descriptors,
+        (false, Some(_)) => Occupancy::Counted { in_flight: 0, in_vain: 0 },
+        (false, None) => Occupancy::Unknown,
+    }
 }

@@ -1,0 +1,144 @@
+//! Which class a packet belongs to, and its way into the queue.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use super::{DIRECT, Found, Htb};
+use crate::core::drop_reason::DropReason;
+use crate::sched::handle::TcHandle;
+use crate::sched::packet::{PktList, SchedPkt};
+use crate::sched::qdisc::{Classified, Enqueued, SchedCx, Xmit};
+use crate::skb::SkbList;
+
+/// Filters of inner classes may name inner classes again, their own too: so often at most.
+const MOST_HOPS: usize = 16;
+
+impl<P: SchedPkt> Htb<P> {
+    /// All packets find their classes first, so that the memory of the one is on its way while the next is looked at.
+    pub(super) fn enqueue_all(&mut self, cx: &mut SchedCx<'_, P>, list: &mut PktList<P>) {
+        let mut found = ArrayVec::<(P, u32), { SkbList::CAPACITY }>::new();
+        for pkt in list.drain(..) {
+            if let Ok((pkt, target)) = self.classify(cx, pkt) {
+                self.tree.prefetch_leaf(target);
+                pkt.prefetch();
+                found.push((pkt, target));
+            }
+        }
+        for (pkt, target) in found {
+            self.push(cx, pkt, target);
+        }
+    }
+
+    /// The leaf of a packet, or [`DIRECT`]; what became of it if filters took it.
+    pub(super) fn classify(&self, cx: &mut SchedCx<'_, P>, mut pkt: P) -> Result<(P, u32), Enqueued> {
+        let priority = TcHandle(pkt.priority());
+        if priority == self.handle {
+            return Ok((pkt, DIRECT));
+        }
+        let mut filters = match self.find(priority) {
+            Some(Found::Leaf(at)) => return Ok((pkt, at)),
+            Some(Found::Inner(at)) => self.class_filters(at),
+            None => self.filters.as_ref(),
+        };
+        for _ in 0..MOST_HOPS {
+            let Some(chain) = filters else { break };
+            let class = match chain.classify(cx, pkt) {
+                Classified::None(back) => {
+                    pkt = back;
+                    break;
+                }
+                Classified::Class(back, class) => {
+                    pkt = back;
+                    class
+                }
+                Classified::Gone(code) => return Err(self.taken(code)),
+            };
+            if class == self.handle {
+                return Ok((pkt, DIRECT));
+            }
+            filters = match self.find(class) {
+                Some(Found::Leaf(at)) => return Ok((pkt, at)),
+                Some(Found::Inner(at)) => self.class_filters(at),
+                None => break,
+            };
+        }
+        Ok((pkt, self.default_leaf()))
+    }
+
+    fn class_filters(&self, at: u32) -> Option<&Arc<dyn super::Classify<P>>> {
+        self.class_filters[at as usize].as_ref()
+    }
+
+    fn taken(&self, code: Xmit) -> Enqueued {
+        let done = Enqueued::refused(code);
+        if done.is_drop() {
+            self.cells.drops.add(1);
+        }
+        done
+    }
+
+    fn default_leaf(&self) -> u32 {
+        let minor = u16::try_from(self.params.default).unwrap_or(0);
+        self.names.find(minor).and_then(Found::leaf).unwrap_or(DIRECT)
+    }
+
+    pub(super) fn push(&mut self, cx: &mut SchedCx<'_, P>, pkt: P, target: u32) -> Enqueued {
+        if target == DIRECT {
+            return self.push_direct(cx, pkt);
+        }
+        let leaf = &mut self.tree.leaves[target as usize];
+        if leaf.grafted {
+            return self.push_graft(cx, pkt, target);
+        }
+        let (len, first) = (pkt.qdisc_len(), leaf.fifo.is_empty());
+        let refused =
+            if leaf.fifo.len() < leaf.limit { leaf.fifo.push(cx.slab, pkt, len).err() } else { Some(pkt) };
+        if let Some(pkt) = refused {
+            self.tree.cells[target as usize].drops.add(1);
+            return self.refuse(cx, pkt);
+        }
+        self.tree.came(target, 1, len.into());
+        self.cells.came(len);
+        if first {
+            self.tree.activate(target);
+        }
+        Enqueued::success(len)
+    }
+
+    fn push_direct(&mut self, cx: &mut SchedCx<'_, P>, pkt: P) -> Enqueued {
+        let len = pkt.qdisc_len();
+        let room = self.direct.len() < self.params.direct_qlen;
+        match if room { self.direct.push(cx.slab, pkt, len) } else { Err(pkt) } {
+            Ok(()) => {
+                self.count_direct();
+                self.cells.came(len);
+                Enqueued::success(len)
+            }
+            Err(pkt) => self.refuse(cx, pkt),
+        }
+    }
+
+    fn push_graft(&mut self, cx: &mut SchedCx<'_, P>, pkt: P, target: u32) -> Enqueued {
+        let Some(below) = &mut self.grafts[target as usize] else { return self.refuse(cx, pkt) };
+        let done = below.enqueue(cx, pkt);
+        if done.is_drop() {
+            self.tree.cells[target as usize].drops.add(1);
+            self.cells.drops.add(1);
+        }
+        self.tree.came(target, done.packets.into(), done.bytes.into());
+        // Two's complement: what is less is taken away.
+        self.cells.qlen.add(i64::from(done.packets) as u64);
+        self.cells.backlog.add(i64::from(done.bytes) as u64);
+        self.tree.follow_backlog(target);
+        done
+    }
+
+    /// There is no room for a packet.
+    #[cold]
+    fn refuse(&self, cx: &mut SchedCx<'_, P>, pkt: P) -> Enqueued {
+        self.cells.drops.add(1);
+        cx.sink.drop(pkt, DropReason::QdiscOverlimit);
+        Enqueued::refused(Xmit::Drop)
+    }
+}

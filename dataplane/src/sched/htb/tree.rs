@@ -1,0 +1,489 @@
+//! The classes and who may send: rows of classes that may, feeds of classes that wait for their parent's tokens.
+//!
+//! A class is *active* in a priority while packets of it wait in it or below it. An active class that may send is in the
+//! row of its level; one that may borrow is in the feed of its parent, which makes the parent active; one that can't
+//! send is in none.
+
+use std::sync::Arc;
+
+use skiff_pmd::prefetch_read;
+
+use super::class::{Class, LEVELS, Leaf, Mode, NIL, nanos_up, ticks};
+use super::round::Round;
+use super::wheel::Wheel;
+use crate::core::counters::Counter;
+use crate::sched::cells::ClassCells;
+use crate::sched::params::{HtbClassParams, LinkLayer};
+use crate::sched::qdisc::Held;
+
+/// Numbers of the bits that are set, lowest first.
+pub(super) fn bits(mut mask: u8) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = mask.trailing_zeros() as usize;
+        mask &= mask.wrapping_sub(1);
+        (bit < 8).then_some(bit)
+    })
+}
+
+/// An inner class.
+#[derive(Debug, Default)]
+struct Inner {
+    /// Which class it is.
+    class: u32,
+    /// Its children by their places.
+    children: Vec<u32>,
+    /// Places where there is none any more.
+    left: Vec<u32>,
+}
+
+/// How lengths are charged.
+#[derive(Clone, Copy, Debug, Default)]
+struct Layers {
+    rate: LinkLayer,
+    ceil: LinkLayer,
+}
+
+/// All classes of a discipline.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub classes: Vec<Class>,
+    /// By number of the class, as all but the inner ones; unused for inner classes.
+    pub leaves: Vec<Leaf>,
+    pub cells: Vec<Arc<ClassCells>>,
+    layers: Vec<Layers>,
+    free: Vec<u32>,
+    inners: Vec<Inner>,
+    free_inners: Vec<u32>,
+    /// Eight for each inner class: classes that borrow, by their place among its children.
+    feeds: Vec<Round>,
+    /// Classes that may send, by level and priority: leaves by their numbers, others by those of inner classes.
+    rows: [[Round; LEVELS]; LEVELS],
+    /// Priorities of each level with somebody in the row.
+    pub row_mask: [u8; LEVELS],
+    pub wheel: Wheel,
+    pub hysteresis: bool,
+}
+
+impl Tree {
+    pub(super) fn new(hysteresis: bool) -> Self {
+        Tree {
+            classes: Vec::new(),
+            leaves: Vec::new(),
+            cells: Vec::new(),
+            layers: Vec::new(),
+            free: Vec::new(),
+            inners: Vec::new(),
+            free_inners: Vec::new(),
+            feeds: Vec::new(),
+            rows: Default::default(),
+            row_mask: [0; LEVELS],
+            wheel: Wheel::new(),
+            hysteresis,
+        }
+    }
+
+    /// A packet waits in a leaf that was empty.
+    pub(super) fn activate(&mut self, leaf: u32) {
+        let class = &mut self.classes[leaf as usize];
+        class.active = 1 << class.prio;
+        self.link(leaf);
+    }
+
+    /// The last packet of a leaf is gone.
+    pub(super) fn deactivate(&mut self, leaf: u32) {
+        self.unlink(leaf);
+        self.classes[leaf as usize].active = 0;
+    }
+
+    /// Counts packets that came into a leaf, or went.
+    #[inline]
+    pub(super) fn came(&self, leaf: u32, packets: i64, bytes: i64) {
+        // Two's complement: what is less is taken away.
+        let cells = &self.cells[leaf as usize];
+        cells.qlen.add(packets as u64);
+        cells.backlog.add(bytes as u64);
+    }
+
+    /// A leaf takes part as long as it holds packets.
+    #[inline]
+    pub(super) fn follow_backlog(&mut self, leaf: u32) {
+        let holds = self.cells[leaf as usize].qlen.get() > 0;
+        let active = self.classes[leaf as usize].active != 0;
+        match (holds, active) {
+            (true, false) => self.activate(leaf),
+            (false, true) => self.deactivate(leaf),
+            _ => {}
+        }
+    }
+
+    /// What a leaf holds.
+    pub(super) fn held(&self, leaf: u32) -> Held {
+        let cells = &self.cells[leaf as usize];
+        Held { packets: cells.qlen.get(), bytes: cells.backlog.get() }
+    }
+
+    /// Packets were dropped below a leaf.
+    pub(super) fn shrink(&mut self, leaf: u32, dropped: Held) {
+        self.came(leaf, -(dropped.packets as i64), -(dropped.bytes as i64));
+        self.follow_backlog(leaf);
+    }
+
+    /// Starts to bring closer what a packet for a leaf touches.
+    #[inline]
+    pub(super) fn prefetch_leaf(&self, leaf: u32) {
+        if let Some(leaf) = self.leaves.get(leaf as usize) {
+            prefetch_read(leaf);
+        }
+    }
+
+    /// Puts an active class where it belongs by its mode.
+    fn link(&mut self, mut at: u32) {
+        let mut mask = self.classes[at as usize].active;
+        loop {
+            let class = &self.classes[at as usize];
+            let (mode, parent, place) = (class.mode, class.parent, class.place);
+            match mode {
+                Mode::CanSend => return self.join_rows(at, mask),
+                Mode::MayBorrow if parent != NIL && mask != 0 => {}
+                _ => return,
+            }
+            let feeds = self.classes[parent as usize].inner as usize * LEVELS;
+            for prio in bits(mask) {
+                let feed = &mut self.feeds[feeds + prio];
+                if !feed.is_empty() {
+                    // The parent is active in this priority as it is.
+                    mask &= !(1 << prio);
+                }
+                feed.join(place);
+            }
+            self.classes[parent as usize].active |= mask;
+            at = parent;
+        }
+    }
+
+    /// Takes an active class from where it is by its mode.
+    fn unlink(&mut self, mut at: u32) {
+        let mut mask = self.classes[at as usize].active;
+        loop {
+            let class = &self.classes[at as usize];
+            let (mode, parent, place) = (class.mode, class.parent, class.place);
+            match mode {
+                Mode::CanSend => return self.leave_rows(at, mask),
+                Mode::MayBorrow if parent != NIL && mask != 0 => {}
+                _ => return,
+            }
+            let feeds = self.classes[parent as usize].inner as usize * LEVELS;
+            for prio in bits(mask) {
+                let feed = &mut self.feeds[feeds + prio];
+                feed.leave(place);
+                if !feed.is_empty() {
+                    mask &= !(1 << prio);
+                }
+            }
+            self.classes[parent as usize].active &= !mask;
+            at = parent;
+        }
+    }
+
+    fn join_rows(&mut self, at: u32, mask: u8) {
+        let class = &self.classes[at as usize];
+        let (level, member) = (usize::from(class.level), row_member(class, at));
+        for prio in bits(mask) {
+            self.rows[level][prio].join(member);
+        }
+        self.row_mask[level] |= mask;
+    }
+
+    fn leave_rows(&mut self, at: u32, mask: u8) {
+        let class = &self.classes[at as usize];
+        let (level, member) = (usize::from(class.level), row_member(class, at));
+        for prio in bits(mask) {
+            let row = &mut self.rows[level][prio];
+            row.forfeit(member);
+            if row.is_empty() {
+                self.row_mask[level] &= !(1 << prio);
+            }
+        }
+    }
+
+    /// Brings a class into the mode it should be in `earned` after it was charged, and sees that it is looked at again
+    /// when that may change.
+    #[inline]
+    pub(super) fn update_mode(&mut self, at: u32, now: u64, earned: i64, overlimits: &Counter) {
+        let class = &self.classes[at as usize];
+        let (mode, lasts) = class.due_mode(earned, self.hysteresis);
+        if mode != class.mode {
+            self.change_mode(at, mode, overlimits);
+            match mode {
+                Mode::CanSend => self.wheel.cancel(at),
+                _ => self.wheel.set(at, now + nanos_up(lasts), now),
+            }
+        }
+    }
+
+    fn change_mode(&mut self, at: u32, mode: Mode, overlimits: &Counter) {
+        if mode == Mode::CantSend {
+            self.cells[at as usize].overlimits.add(1);
+            overlimits.add(1);
+        }
+        let active = self.classes[at as usize].active != 0;
+        if active {
+            self.unlink(at);
+        }
+        self.classes[at as usize].mode = mode;
+        if active {
+            self.link(at);
+        }
+    }
+
+    /// Looks at classes that are due, so many at most; what is left is due still.
+    pub(super) fn run_events(&mut self, now: u64, mut budget: u32, overlimits: &Counter) {
+        while let Some(at) = self.wheel.pop(now, &mut budget) {
+            let class = &self.classes[at as usize];
+            let earned = class.earned(now);
+            let (mode, lasts) = class.due_mode(earned, self.hysteresis);
+            if mode != class.mode {
+                self.change_mode(at, mode, overlimits);
+            }
+            if mode != Mode::CanSend {
+                self.wheel.set(at, now + nanos_up(lasts), now);
+            }
+        }
+    }
+
+    /// The leaf whose turn it is in a row.
+    ///
+    /// When a round among the children of a class ends, the turn of that class among its own siblings ends with it.
+    #[inline]
+    pub(super) fn pick(&mut self, level: usize, prio: usize) -> Option<u32> {
+        let mut at = self.seek_row(level, prio)?;
+        // Each step down ends a step up, but for the rounds that end now: never so many.
+        for _ in 0..1 << 16 {
+            let class = &self.classes[at as usize];
+            if class.level == 0 {
+                return Some(at);
+            }
+            let inner = class.inner as usize;
+            let feed = &mut self.feeds[inner * LEVELS + prio];
+            if let Some(place) = feed.seek() {
+                at = self.inners[inner].children[place as usize];
+                continue;
+            }
+            feed.rewind();
+            if usize::from(class.level) == level {
+                self.rows[level][prio].advance();
+                at = self.seek_row(level, prio)?;
+            } else {
+                at = class.parent;
+                self.feed_of_children(at, prio).advance();
+            }
+        }
+        None
+    }
+
+    fn seek_row(&mut self, level: usize, prio: usize) -> Option<u32> {
+        let row = &mut self.rows[level][prio];
+        let member = match row.seek() {
+            Some(member) => member,
+            None => {
+                row.rewind();
+                row.seek()?
+            }
+        };
+        Some(if level == 0 { member } else { self.inners[member as usize].class })
+    }
+
+    #[inline]
+    fn feed_of_children(&mut self, at: u32, prio: usize) -> &mut Round {
+        &mut self.feeds[self.classes[at as usize].inner as usize * LEVELS + prio]
+    }
+
+    /// Ends the turn of a leaf that was picked on this level.
+    #[inline]
+    pub(super) fn end_turn(&mut self, leaf: u32, level: usize, prio: usize) {
+        if level == 0 {
+            self.rows[0][prio].advance();
+        } else {
+            self.feed_of_children(self.classes[leaf as usize].parent, prio).advance();
+        }
+    }
+
+    /// Charges a packet to the leaf it left and to all above. Classes from `level` up pay with their own tokens.
+    #[inline]
+    pub(super) fn charge(&mut self, leaf: u32, level: usize, len: u32, now: u64, overlimits: &Counter) {
+        let mut at = leaf;
+        loop {
+            let (rate_len, ceil_len) = self.charged(at, len);
+            let class = &mut self.classes[at as usize];
+            let own_level = usize::from(class.level);
+            class.charge(now, own_level >= level, rate_len, ceil_len);
+            let parent = class.parent;
+            let cells = &self.cells[at as usize];
+            cells.bytes.add(u64::from(len));
+            cells.packets.add(1);
+            if own_level == level {
+                cells.lended.add(1);
+            } else if own_level < level {
+                cells.borrowed.add(1);
+            }
+            cells.tokens.set(ticks(class.tokens));
+            cells.ctokens.set(ticks(class.ctokens));
+            self.update_mode(at, now, 0, overlimits);
+            if parent == NIL {
+                return;
+            }
+            at = parent;
+        }
+    }
+
+    /// The lengths at which a packet is charged to a class's rate and to its ceiling.
+    #[inline]
+    fn charged(&self, at: u32, len: u32) -> (u64, u64) {
+        if !self.classes[at as usize].layered {
+            return (u64::from(len), u64::from(len));
+        }
+        let layers = self.layers[at as usize];
+        (layers.rate.charged(len), layers.ceil.charged(len))
+    }
+
+    /// A new leaf, below nothing or below an inner class, that may send at once.
+    pub(super) fn add(
+        &mut self,
+        parent: u32,
+        params: &HtbClassParams,
+        limit: u32,
+        cells: Arc<ClassCells>,
+        now: u64,
+    ) -> u32 {
+        let mut class = Class::new(params, parent, now);
+        let leaf = Leaf::new(params, limit);
+        let layers = Layers { rate: params.rate_layer, ceil: params.ceil_layer };
+        cells.tokens.set(ticks(class.tokens));
+        cells.ctokens.set(ticks(class.ctokens));
+        let at = self.free.pop().unwrap_or(self.classes.len() as u32);
+        if let Some(parent) = self.classes.get(parent as usize) {
+            class.place = self.adopt(parent.inner, at);
+        }
+        if at as usize == self.classes.len() {
+            self.classes.push(class);
+            self.leaves.push(leaf);
+            self.cells.push(cells);
+            self.layers.push(layers);
+            self.rows[0].iter_mut().for_each(|row| row.reserve(self.classes.len()));
+            self.wheel.reserve(self.classes.len());
+        } else {
+            self.classes[at as usize] = class;
+            self.leaves[at as usize] = leaf;
+            self.cells[at as usize] = cells;
+            self.layers[at as usize] = layers;
+        }
+        at
+    }
+
+    fn adopt(&mut self, inner: u32, child: u32) -> u32 {
+        let Inner { children, left, .. } = &mut self.inners[inner as usize];
+        let place = left.pop().unwrap_or(children.len() as u32);
+        match children.get_mut(place as usize) {
+            Some(at) => *at = child,
+            None => children.push(child),
+        }
+        let most = children.len();
+        let feeds = inner as usize * LEVELS;
+        self.feeds[feeds..feeds + LEVELS].iter_mut().for_each(|feed| feed.reserve(most));
+        place
+    }
+
+    /// Takes new limits for a class, and keeps its tokens.
+    pub(super) fn change(&mut self, at: u32, params: &HtbClassParams, now: u64, overlimits: &Counter) {
+        let active = self.classes[at as usize].active != 0;
+        let is_leaf = self.is_leaf(at);
+        if active && is_leaf {
+            self.deactivate(at);
+        }
+        self.classes[at as usize].limit(params);
+        self.leaves[at as usize].set_quantum(params.quantum);
+        self.layers[at as usize] = Layers { rate: params.rate_layer, ceil: params.ceil_layer };
+        if active && is_leaf {
+            self.activate(at);
+        }
+        let earned = self.classes[at as usize].earned(now);
+        self.update_mode(at, now, earned, overlimits);
+    }
+
+    #[inline]
+    pub(super) fn is_leaf(&self, at: u32) -> bool {
+        self.classes[at as usize].inner == NIL
+    }
+
+    /// Makes a leaf whose queue is empty an inner class. False if it is too deep.
+    pub(super) fn make_inner(&mut self, at: u32) -> bool {
+        let Some(level) = self.level_as_inner(at) else { return false };
+        if self.classes[at as usize].active != 0 {
+            self.deactivate(at);
+        }
+        self.wheel.remove(at);
+        let inner = self.free_inners.pop().unwrap_or(self.inners.len() as u32);
+        if inner as usize == self.inners.len() {
+            self.inners.push(Inner::default());
+            self.feeds.resize_with(self.feeds.len() + LEVELS, Round::default);
+            let most = self.inners.len();
+            self.rows[1..].iter_mut().flatten().for_each(|row| row.reserve(most));
+        }
+        self.inners[inner as usize].class = at;
+        let class = &mut self.classes[at as usize];
+        (class.mode, class.level, class.inner) = (Mode::CanSend, level, inner);
+        true
+    }
+
+    /// The level a leaf would have as an inner class; none if it is too deep for children.
+    pub(super) fn level_as_inner(&self, at: u32) -> Option<u8> {
+        let parent = self.classes[at as usize].parent;
+        let above = self.classes.get(parent as usize).map_or(LEVELS as u8, |parent| parent.level);
+        above.checked_sub(1).filter(|&level| level > 0)
+    }
+
+    /// Takes away a class without children and without packets. Its parent, if this was the last child, is a leaf again.
+    pub(super) fn remove(&mut self, at: u32, now: u64) {
+        if self.classes[at as usize].active != 0 {
+            self.deactivate(at);
+        }
+        self.wheel.remove(at);
+        let Class { parent, place, .. } = self.classes[at as usize];
+        self.free.push(at);
+        self.cells[at as usize] = Arc::default();
+        if parent == NIL {
+            return;
+        }
+        let number = self.classes[parent as usize].inner;
+        let inner = &mut self.inners[number as usize];
+        inner.left.push(place);
+        if inner.left.len() < inner.children.len() {
+            return;
+        }
+        (inner.children, inner.left) = Default::default();
+        self.free_inners.push(number);
+        let feeds = number as usize * LEVELS;
+        self.feeds[feeds..feeds + LEVELS].iter_mut().for_each(Round::clear);
+        self.wheel.remove(parent);
+        let class = &mut self.classes[parent as usize];
+        (class.level, class.inner, class.active) = (0, NIL, 0);
+        class.fill(now);
+        self.leaves[parent as usize].renew();
+    }
+
+    /// Nobody is active, and all may send.
+    pub(super) fn reset(&mut self) {
+        for class in &mut self.classes {
+            (class.active, class.mode) = (0, Mode::CanSend);
+        }
+        self.feeds.iter_mut().for_each(Round::clear);
+        self.rows.iter_mut().flatten().for_each(Round::clear);
+        self.row_mask = [0; LEVELS];
+        self.wheel.clear();
+    }
+}
+
+#[inline]
+fn row_member(class: &Class, at: u32) -> u32 {
+    if class.level == 0 { at } else { class.inner }
+}

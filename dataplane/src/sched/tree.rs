@@ -1,0 +1,224 @@
+//! The trees an lcore owns, and packets and changes on their way into them.
+//!
+//! Uses:  oif, priority, network_offset.   Sets: what actions of filters change.
+//! Next:  `qdisc_run`.
+//! Drops: qdisc_drop, qdisc_overlimit, qdisc_congested (the disciplines), queue_purge (a change, or a device that went
+//! down), shutdown, handoff_full (to the owner), tc_chain_notfound, tc_reclassify_loop (filters).
+
+use arrayvec::ArrayVec;
+
+use super::op::{TreeOp, apply_at};
+use super::packet::{PktList, SkbSched};
+use super::qdisc::{Held, Rng, SchedCx, Sink};
+use super::queue::PktSlab;
+use super::run::TxLimit;
+use crate::core::dev::netif_receive_skb_list;
+use crate::core::drop_reason::{DropReason, Node};
+use crate::core::env::{Env, Hands};
+use crate::core::xmit::{dev_queue_list, hand_over};
+use crate::net::IfIndex;
+use crate::skb::{Skb, SkbExt, SkbList};
+use crate::time::Instant;
+
+/// Packets that actions may send elsewhere out of one burst; copies beyond them are dropped.
+const MOST_REDIRECTED: usize = 2 * SkbList::CAPACITY;
+/// Packets that actions send from device to device before they are dropped.
+const MOST_TURNS: usize = 4;
+
+/// A device's tree.
+#[derive(Debug)]
+pub struct Tree {
+    pub(super) dev: IfIndex,
+    pub(super) root: Box<SkbSched>,
+    /// When there may be something to send.
+    pub(super) wake: Option<Instant>,
+    /// Packets that have left the root and that the driver did not take.
+    pub(super) stash: SkbList,
+    pub(super) limit: TxLimit,
+}
+
+/// The trees of one lcore.
+#[derive(Debug)]
+pub struct SchedTable {
+    pub(super) trees: Vec<Tree>,
+    pub(super) queues: Queues,
+    /// The earliest moment a tree may have something to send.
+    pub(super) wake: Option<Instant>,
+}
+
+/// What all trees of an lcore share.
+#[derive(Debug)]
+pub(super) struct Queues {
+    slab: PktSlab<Skb>,
+    rng: Rng,
+    redirected: ArrayVec<Redirected, MOST_REDIRECTED>,
+    /// Places the slab gets with the first tree.
+    places: usize,
+}
+
+#[derive(Debug)]
+struct Redirected {
+    skb: Skb,
+    dev: IfIndex,
+    ingress: bool,
+}
+
+impl SchedTable {
+    /// Without trees yet; `places` is how many packets may wait in all of them, the number of mbufs there are.
+    pub fn new(places: usize, seed: u64) -> Self {
+        let queues =
+            Queues { slab: PktSlab::new(0), rng: Rng::new(seed), redirected: ArrayVec::new(), places };
+        SchedTable { trees: Vec::new(), queues, wake: None }
+    }
+
+    /// Packets that wait in the trees.
+    pub fn held(&self) -> usize {
+        self.trees.iter().map(|tree| tree.root.held().packets as usize + tree.stash.len()).sum()
+    }
+
+    /// When there may be something to send; `None` without packets.
+    #[inline]
+    pub fn wake(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// There may be something to send when the first of the trees says so.
+    pub(super) fn wake_with_the_first(&mut self) {
+        self.wake = self.trees.iter().filter_map(|tree| tree.wake).min();
+    }
+
+    fn tree(&mut self, dev: IfIndex) -> Option<(&mut Tree, &mut Queues)> {
+        let tree = self.trees.iter_mut().find(|tree| tree.dev == dev)?;
+        Some((tree, &mut self.queues))
+    }
+}
+
+impl Queues {
+    /// Runs `work` with a context for the disciplines; what that says of when to come again.
+    pub(super) fn with<T>(
+        &mut self,
+        env: &Env<'_>,
+        node: Node,
+        work: impl FnOnce(&mut SchedCx<'_, Skb>) -> T,
+    ) -> (T, Option<Instant>) {
+        let mut sink = EnvSink { env, node, redirected: &mut self.redirected };
+        let mut cx = SchedCx::new(env.now, &mut self.slab, &mut self.rng, &mut sink);
+        let done = work(&mut cx);
+        let wake = cx.wake();
+        (done, wake)
+    }
+}
+
+/// Frees packets for all to see.
+struct EnvSink<'a, 'e> {
+    env: &'a Env<'e>,
+    node: Node,
+    redirected: &'a mut ArrayVec<Redirected, MOST_REDIRECTED>,
+}
+
+impl Sink<Skb> for EnvSink<'_, '_> {
+    fn drop(&mut self, skb: Skb, reason: DropReason) {
+        self.env.kfree_skb(skb, self.node, reason);
+    }
+
+    fn redirect(&mut self, skb: Skb, dev: IfIndex, ingress: bool) {
+        if let Err(full) = self.redirected.try_push(Redirected { skb, dev, ingress }) {
+            self.env.kfree_skb(full.element().skb, self.node, DropReason::QdiscDrop);
+        }
+    }
+}
+
+/// Packets for a device with a tree, whose owner is `owner`. Leaves the list empty.
+#[inline(never)]
+pub fn qdisc_enqueue(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, owner: u16, list: &mut SkbList) {
+    if usize::from(owner) != hands.lcore() {
+        return hand_over(env, hands, owner, list);
+    }
+    let (started, count) = (env.stage_start(), list.len() as u64);
+    let Some((tree, queues)) = hands.sched.tree(dev) else {
+        // Its first change is still on the way.
+        return env.kfree_skb_list(list, Node::QdiscEnqueue, DropReason::QdiscDrop);
+    };
+    let mut packets: PktList<Skb> = list.drain().collect();
+    let ((), _) = queues.with(env, Node::QdiscEnqueue, |cx| tree.root.enqueue_list(cx, &mut packets));
+    tree.wake = Some(env.now);
+    hands.sched.wake = Some(env.now);
+    if !hands.sched.queues.redirected.is_empty() {
+        send_redirected(env, hands);
+    }
+    env.stage_end(Node::QdiscEnqueue, count, started);
+}
+
+/// Sends what actions have taken out of a tree. They may lead into trees again, but not for ever.
+#[cold]
+pub(super) fn send_redirected(env: &Env<'_>, hands: &mut Hands) {
+    if hands.redirects >= MOST_TURNS {
+        for gone in hands.sched.queues.redirected.drain(..) {
+            env.kfree_skb(gone.skb, Node::QdiscEnqueue, DropReason::QdiscDrop);
+        }
+        return;
+    }
+    hands.redirects += 1;
+    for Redirected { mut skb, dev, ingress } in std::mem::take(&mut hands.sched.queues.redirected) {
+        let mut one = SkbList::new();
+        if ingress {
+            let _ = one.push(skb);
+            netif_receive_skb_list(env, hands, env.snap.device(dev), &mut one);
+        } else {
+            skb.fields_mut().oif = dev.0;
+            let _ = one.push(skb);
+            dev_queue_list(env, hands, &mut one);
+        }
+    }
+    hands.redirects -= 1;
+}
+
+/// Carries out changes of a device's tree, in order.
+pub fn change_tree(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, ops: Vec<TreeOp<Skb>>) {
+    for op in ops {
+        match op {
+            TreeOp::Root(root) => set_root(env, hands, dev, root),
+            TreeOp::At(path, op) => {
+                if let Some((tree, queues)) = hands.sched.tree(dev) {
+                    let (_, _): (Held, _) =
+                        queues.with(env, Node::QdiscRun, |cx| apply_at(&mut *tree.root, cx, &path, op));
+                }
+            }
+        }
+    }
+    // What may go and when is another question now.
+    if let Some((tree, _)) = hands.sched.tree(dev) {
+        tree.wake = Some(env.now);
+    }
+    hands.sched.wake_with_the_first();
+}
+
+fn set_root(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, root: Option<Box<SkbSched>>) {
+    let sched = &mut hands.sched;
+    if let Some(at) = sched.trees.iter().position(|tree| tree.dev == dev) {
+        let mut old = sched.trees.swap_remove(at);
+        reset(env, &mut sched.queues, &mut old, DropReason::QueuePurge);
+    }
+    let Some(root) = root else { return };
+    if sched.trees.is_empty() && sched.queues.slab.is_full() {
+        sched.queues.slab = PktSlab::new(sched.queues.places);
+    }
+    let limit = TxLimit::default();
+    sched.trees.push(Tree { dev, root, wake: None, stash: SkbList::new(), limit });
+}
+
+/// Frees what a tree holds.
+#[cold]
+pub(super) fn reset(env: &Env<'_>, queues: &mut Queues, tree: &mut Tree, reason: DropReason) {
+    let ((), _) = queues.with(env, Node::QdiscRun, |cx| tree.root.reset(cx, reason));
+    env.kfree_skb_list(&mut tree.stash, Node::QdiscRun, reason);
+    tree.wake = None;
+}
+
+/// Frees what all trees hold: the router stops.
+pub fn purge(env: &Env<'_>, hands: &mut Hands) {
+    let SchedTable { trees, queues, .. } = &mut hands.sched;
+    for tree in trees {
+        reset(env, queues, tree, DropReason::Shutdown);
+    }
+}
