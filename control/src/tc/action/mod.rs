@@ -148,9 +148,10 @@ pub fn actions(words: &mut Words<'_>) -> Result<Vec<ActionRequest>, TcError> {
             return Err(TcError::usage(""));
         }
         expected = false;
+        let left = words.len();
         let mut request = one(words).map_err(|err| match err.exit {
             1 => {
-                let line = format!("parse_action: bad value ({}:{word})!", words.len() + 1);
+                let line = format!("parse_action: bad value ({left}:{word})!");
                 err.then("bad action parsing").then(&line)
             }
             _ => err,

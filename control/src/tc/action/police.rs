@@ -71,7 +71,9 @@ impl Draft {
             }
             "rate" => set(&mut p.rate, words, "rate", "rate", numbers::rate)?,
             "avrate" => set(&mut p.avrate, words, "avrate", "avrate", numbers::rate)?,
-            _ if matches(word, "peakrate") => set(&mut p.peakrate, words, "peakrate", "peakrate", numbers::rate)?,
+            _ if matches(word, "peakrate") => {
+                set(&mut p.peakrate, words, "peakrate", "peakrate", numbers::rate)?
+            }
             _ if is_control(word) => {
                 self.exceed = control(words, false)?;
             }
@@ -136,7 +138,9 @@ impl Draft {
             }
             () if rate != 0 && burst == 0 && avrate == 0 => bad("'burst' requires 'rate'."),
             () if pkts_rate != 0 && pkts_burst == 0 => bad("'pkts_burst' requires 'pkts_rate'."),
-            () if pkts_rate != 0 && rate != 0 => bad("'rate' and 'pkts_rate' are not allowed in same action."),
+            () if pkts_rate != 0 && rate != 0 => {
+                bad("'rate' and 'pkts_rate' are not allowed in same action.")
+            }
             () if peakrate != 0 && rate == 0 => bad("'peakrate' requires 'rate'."),
             () if peakrate != 0 && mtu == 0 => bad("'mtu' is required, if 'peakrate' is requested."),
             () => Ok(()),
@@ -145,7 +149,9 @@ impl Draft {
 }
 
 fn is_control(word: &str) -> bool {
-    ["reclassify", "drop", "shot", "continue", "pass", "ok", "pipe", "goto"].iter().any(|name| matches(word, name))
+    ["reclassify", "drop", "shot", "continue", "pass", "ok", "pipe", "goto"]
+        .iter()
+        .any(|name| matches(word, name))
 }
 
 fn value<'a>(words: &mut Words<'a>) -> Result<&'a str, TcError> {

@@ -66,7 +66,8 @@ impl ActionTable {
                 Ok(Outcome::Nothing)
             }
             ActionCommand::Show(kind) => {
-                let keys: Vec<ActionRef> = self.instances.keys().filter(|key| key.0 == kind).copied().collect();
+                let keys: Vec<ActionRef> =
+                    self.instances.keys().filter(|key| key.0 == kind).copied().collect();
                 Ok(Outcome::List(keys.into_iter().filter_map(|key| self.row(key, now)).collect()))
             }
             ActionCommand::Flush(kind) => {
@@ -103,7 +104,12 @@ impl ActionTable {
         }
     }
 
-    fn create(&mut self, request: &ActionRequest, standalone: bool, now: Instant) -> Result<ActionRef, TcError> {
+    fn create(
+        &mut self,
+        request: &ActionRequest,
+        standalone: bool,
+        now: Instant,
+    ) -> Result<ActionRef, TcError> {
         let kind = request.spec.kind.name();
         if request.bare
             && let Some(err) = missing(&request.spec.kind)

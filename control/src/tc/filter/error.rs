@@ -24,7 +24,10 @@ impl TcError {
 
     /// What the kernel refuses with no more than an error number's text.
     pub fn errno(text: &str) -> TcError {
-        TcError { exit: 2, text: format!("RTNETLINK answers: {text}\nWe have an error talking to the kernel") }
+        TcError {
+            exit: 2,
+            text: format!("RTNETLINK answers: {text}\nWe have an error talking to the kernel"),
+        }
     }
 
     /// The same with a line in front.

@@ -168,7 +168,15 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(verb: Verb) -> Draft<'a> {
-        Draft { verb, dev: None, parent: TcHandle::UNSPEC, handle: None, pref: 0, protocol: None, chain: None }
+        Draft {
+            verb,
+            dev: None,
+            parent: TcHandle::UNSPEC,
+            handle: None,
+            pref: 0,
+            protocol: None,
+            chain: None,
+        }
     }
 
     /// Reads one option. False if the word is none.
@@ -194,7 +202,8 @@ impl<'a> Draft<'a> {
             }
             "handle" => once(&mut self.handle, "handle", words, |text| Ok(text))?,
             _ if matches(word, "preference") || matches(word, "priority") => {
-                let what = if self.verb == Verb::Show { "invalid preference" } else { "invalid priority value" };
+                let what =
+                    if self.verb == Verb::Show { "invalid preference" } else { "invalid priority value" };
                 let mut pref = (self.pref != 0).then_some(self.pref);
                 let read = |text: &str| numbers::u32_in(text, 0).and_then(|n| u16::try_from(n).ok());
                 once(&mut pref, "priority", words, |text| read(text).ok_or_else(|| invalid(what, text)))?;
@@ -299,9 +308,9 @@ fn of_kind(kind: &str, handle: Option<&str>, words: &mut Words<'_>) -> Result<(u
         "fw" => fw::parse(handle, words),
         "matchall" => matchall::parse(handle, words),
         _ => match words.peek() {
-            Some(option) => {
-                Err(TcError::usage(format!("Unknown filter \"{kind}\", hence option \"{option}\" is unparsable")))
-            }
+            Some(option) => Err(TcError::usage(format!(
+                "Unknown filter \"{kind}\", hence option \"{option}\" is unparsable"
+            ))),
             None if handle.is_some() => {
                 Err(TcError::usage(format!("Unknown filter \"{kind}\", hence handle is unparsable")))
             }
@@ -355,3 +364,6 @@ fn what(word: &str, usage: &str) -> TcError {
         _ => TcError::usage(format!("What is \"{word}\"?\n{usage}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,7 +120,8 @@ pub fn print_rate(bytes: u64) -> String {
 /// A size as tc prints it.
 pub fn print_size(bytes: u32) -> String {
     let size = f64::from(bytes);
-    let near = |unit: f64, slack: f64| size >= unit && (unit * (size / unit + 0.5).floor() - size).abs() < slack;
+    let near =
+        |unit: f64, slack: f64| size >= unit && (unit * (size / unit + 0.5).floor() - size).abs() < slack;
     let round = |unit: f64| (size / unit).round();
     const M: f64 = 1024.0 * 1024.0;
     match () {
@@ -238,9 +239,11 @@ mod tests {
 
     #[test]
     fn protocols_have_names() {
-        for (name, number) in [("ip", 0x800), ("all", 3), ("802.1q", 0x8100), ("0x88b5", 0x88b5), ("ipv6", 0x86dd)] {
+        for (name, number) in
+            [("ip", 0x800), ("all", 3), ("802.1q", 0x8100), ("0x88b5", 0x88b5), ("ipv6", 0x86dd)]
+        {
             assert_eq!(protocol(name), Some(number));
         }
-        assert_eq!((print_protocol(0x8100).as_str(), print_protocol(0x88b5).as_str()), ("802.1Q", "[35013]"));
+        assert_eq!((print_protocol(0x8100).as_str(), print_protocol(0x88b5).as_str()), ("802.1Q", "[34997]"));
     }
 }

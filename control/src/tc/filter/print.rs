@@ -80,13 +80,26 @@ pub fn show(rows: &[(Place, FilterRow)], asked: &FilterCommand, show: Show, devi
 }
 
 /// One filter as text: the line of a `get`.
-pub fn print(place: Place, filter: &FilterRow, asked: &FilterCommand, show: Show, devices: &dyn Devices) -> String {
+pub fn print(
+    place: Place,
+    filter: &FilterRow,
+    asked: &FilterCommand,
+    show: Show,
+    devices: &dyn Devices,
+) -> String {
     let mut out = Out::new(show.json);
     row(&mut out, place, filter, asked, show, devices);
     out.finish()
 }
 
-fn row(out: &mut Out, place: Place, row: &FilterRow, asked: &FilterCommand, show: Show, devices: &dyn Devices) {
+fn row(
+    out: &mut Out,
+    place: Place,
+    row: &FilterRow,
+    asked: &FilterCommand,
+    show: Show,
+    devices: &dyn Devices,
+) {
     out.open("");
     out.raw("filter ");
     let get = asked.verb == super::Verb::Get;

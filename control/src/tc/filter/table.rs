@@ -158,9 +158,7 @@ impl FilterTable {
             return Err(TcError::refused("Filter kind and protocol must be specified"));
         }
         let (Some(kind), true) = (&command.kind, create) else {
-            return Err(TcError::refused(
-                "Need both RTM_NEWTFILTER and NLM_F_CREATE to create a new filter",
-            ));
+            return Err(TcError::refused("Need both RTM_NEWTFILTER and NLM_F_CREATE to create a new filter"));
         };
         if !KINDS.contains(&kind.as_str()) {
             return Err(TcError::refused("TC classifier not found"));
@@ -175,12 +173,17 @@ impl FilterTable {
     }
 
     /// The change in a preference that is there.
-    fn modify_in(&mut self, key: (u32, u16), command: &FilterCommand, cx: &mut Cx<'_>) -> Result<(), TcError> {
+    fn modify_in(
+        &mut self,
+        key: (u32, u16),
+        command: &FilterCommand,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), TcError> {
         let there = self.find(key, command.handle);
         match (there, command.verb) {
-            (None, Verb::Change) => Err(TcError::refused(
-                "Need both RTM_NEWTFILTER and NLM_F_CREATE to create a new filter",
-            )),
+            (None, Verb::Change) => {
+                Err(TcError::refused("Need both RTM_NEWTFILTER and NLM_F_CREATE to create a new filter"))
+            }
             (Some(_), Verb::Add) => Err(TcError::refused("Filter already exists")),
             (there, _) => match &command.options {
                 Some(Options::U32(options)) => self.set_u32(key, there, command.handle, options, cx),
@@ -337,7 +340,10 @@ impl FilterTable {
                 cells: Arc::default(),
             };
             for table in self.tables.iter().filter(|table| table.pref == *key) {
-                specs.push(spec(table.handle, FilterKind::U32Table { divisor: table.divisor, root: table.root }));
+                specs.push(spec(
+                    table.handle,
+                    FilterKind::U32Table { divisor: table.divisor, root: table.root },
+                ));
             }
             if pref.kind == "fw" && pref.fw_mask.is_none() {
                 specs.push(spec(0, FilterKind::FwClass));

@@ -149,7 +149,8 @@ fn ports(out: &mut Out, val: u32, mask: u32, v6: bool) {
     let (high, low) = (val >> 16, val & 0xffff);
     let (high_name, low_name) = if v6 { ("dport", "sport") } else { ("sport", "dport") };
     // A destination port alone does not begin a line.
-    let line = |name: &str| if name == "dport" { format!("match {name} ") } else { format!("\n  match {name} ") };
+    let line =
+        |name: &str| if name == "dport" { format!("match {name} ") } else { format!("\n  match {name} ") };
     match mask {
         0xffff => out.num(low_name, &line(low_name), low, ""),
         0xffff_0000 => out.num(high_name, &line(high_name), high, ""),

@@ -33,7 +33,12 @@ impl FilterTable {
     ///
     /// # Errors
     /// The kernel's, if it is not there.
-    pub fn get(&self, command: &FilterCommand, actions: &ActionTable, now: Instant) -> Result<FilterRow, TcError> {
+    pub fn get(
+        &self,
+        command: &FilterCommand,
+        actions: &ActionTable,
+        now: Instant,
+    ) -> Result<FilterRow, TcError> {
         let key = (command.chain.unwrap_or(0), command.pref);
         let missing = || TcError::refused("Filter with specified priority/protocol not found");
         let pref = self.prefs.get(&key).ok_or_else(missing)?;
