@@ -5,25 +5,31 @@ use skiff_dataplane::net::IfIndex;
 use super::{PortHandle, Router};
 use crate::api::Reply;
 use crate::rtnl::{Link, Rtnl};
-use crate::tc::{self, Call, Device, Devices};
+use crate::tc::{self, Call, Changes, Device, Devices};
 
 impl Router {
     /// Runs `tc ARGS`.
     pub fn tc(&mut self, call: &Call) -> Reply {
         let devices = Links { rtnl: &self.rtnl, ports: &self.ports };
-        let (reply, ops) = tc::run(call, &mut self.tc, &devices);
-        if !ops.is_empty() {
-            self.send_tree_ops(ops);
-        }
+        let (reply, changes) = tc::run(call, &mut self.tc, &devices, self.clock.now());
+        self.change_trees(changes);
         reply
+    }
+
+    fn change_trees(&mut self, changes: Changes) {
+        if !changes.ops.is_empty() {
+            self.send_tree_ops(changes.ops);
+        }
+        if let Some(hooks) = changes.hooks {
+            self.tc_hooks = hooks;
+            self.publish();
+        }
     }
 
     /// A device is gone: so is its tree.
     pub(super) fn forget_tree(&mut self, dev: IfIndex) {
-        let ops = self.tc.forget(dev);
-        if !ops.is_empty() {
-            self.send_tree_ops(ops);
-        }
+        let changes = self.tc.forget(dev);
+        self.change_trees(changes);
     }
 }
 

@@ -1,8 +1,8 @@
 //! vlan: puts tags in front, takes them away, changes them (tc-vlan(8)).
 
 use crate::device::vlan::VlanProto;
-use crate::skb::vlan::{self, TAG_OFFSET, Tag, VID_MASK, VLAN_HLEN};
-use crate::skb::{Skb, SkbExt};
+use crate::skb::Skb;
+use crate::skb::vlan::{self, Tag, VID_MASK};
 
 /// What to do with the first tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,65 +32,65 @@ pub enum VlanAct {
 impl VlanAct {
     /// Changes a packet. `None` if there is no room, or no frame.
     pub fn apply(self, skb: &mut Skb, ingress: bool) -> Option<()> {
-        settle(skb, ingress)?;
-        match self {
-            VlanAct::Pop => match in_data(skb) {
-                Some(_) => {
-                    vlan::pop(skb);
-                    shift(skb, ingress, false);
-                    Some(())
+        match (self, take(skb, ingress)) {
+            (VlanAct::Pop, _) => {
+                if ingress {
+                    // The next one goes beside the data in its place.
+                    let next = take_from_data(skb);
+                    next.map_or(Some(()), |tag| put(skb, tag, ingress))?;
                 }
-                None => Some(()),
-            },
-            VlanAct::Push { proto, id, prio } => {
-                let tci = id & VID_MASK | u16::from(prio.unwrap_or(0)) << 13;
-                vlan::push(skb, Tag { proto, tci }.word()).then_some(())?;
-                shift(skb, ingress, true);
                 Some(())
             }
-            VlanAct::Modify { proto, id, prio } => {
-                let Some(tag) = in_data(skb) else { return Some(()) };
+            (VlanAct::Push { proto, id, prio }, old) => {
+                if let Some(old) = old {
+                    vlan::push(skb, old.word()).then_some(())?;
+                }
+                let tci = id & VID_MASK | u16::from(prio.unwrap_or(0)) << 13;
+                put(skb, Tag { proto, tci }, ingress)
+            }
+            (VlanAct::Modify { proto, id, prio }, Some(tag)) => {
                 let prio = prio.map_or(tag.tci & 0xe000, |p| u16::from(p) << 13);
                 let tci = tag.tci & 0x1000 | id & VID_MASK | prio;
-                let place = skb.data_mut().get_mut(TAG_OFFSET..TAG_OFFSET + VLAN_HLEN)?;
-                place.copy_from_slice(&Tag { proto, tci }.word().to_be_bytes());
-                Some(())
+                put(skb, Tag { proto, tci }, ingress)
             }
+            (VlanAct::Modify { .. }, None) => Some(()),
         }
     }
 }
 
-/// Puts a tag that is beside the data into it.
-pub(crate) fn settle(skb: &mut Skb, ingress: bool) -> Option<()> {
-    let tag = if ingress {
-        vlan::noted(skb)
-    } else {
-        skb.tx_vlan().map(|tci| Tag { proto: VlanProto::Dot1q, tci })
-    };
-    let Some(tag) = tag else { return Some(()) };
-    vlan::push(skb, tag.word()).then_some(())?;
+/// Takes the first tag away.
+fn take(skb: &mut Skb, ingress: bool) -> Option<Tag> {
     if ingress {
+        let tag = vlan::noted(skb);
         skb.clear_vlan_tag();
-    } else {
-        skb.clear_tx_vlan();
-        shift(skb, ingress, true);
+        return tag;
     }
-    Some(())
+    match skb.tx_vlan() {
+        Some(tci) => {
+            skb.clear_tx_vlan();
+            Some(Tag { proto: VlanProto::Dot1q, tci })
+        }
+        None => take_from_data(skb),
+    }
 }
 
-fn in_data(skb: &Skb) -> Option<Tag> {
-    Tag::from_word(vlan::tag_word(skb))
+fn take_from_data(skb: &mut Skb) -> Option<Tag> {
+    let tag = Tag::from_word(vlan::tag_word(skb))?;
+    vlan::pop(skb);
+    Some(tag)
 }
 
-/// The network header moves with the tags before it; on the way in it is looked for later.
-fn shift(skb: &mut Skb, ingress: bool, longer: bool) {
-    let fields = skb.fields_mut();
-    if ingress || usize::from(fields.network_offset) < crate::skb::eth::HEADER_LEN {
-        return;
+/// Puts a tag in front of all others: on the way in beside the data, where it is looked for.
+fn put(skb: &mut Skb, tag: Tag, ingress: bool) -> Option<()> {
+    if ingress {
+        skb.set_vlan_tag(tag.proto.tpid(), tag.tci);
+        return Some(());
     }
-    let step = VLAN_HLEN as u8;
-    fields.network_offset = match longer {
-        true => fields.network_offset.saturating_add(step),
-        false => fields.network_offset.saturating_sub(step),
-    };
+    vlan::push(skb, tag.word()).then_some(())
+}
+
+/// Puts a received packet's tag into the data: it is sent.
+pub(crate) fn settle(skb: &mut Skb) -> Option<()> {
+    let Some(tag) = take(skb, true) else { return Some(()) };
+    vlan::push(skb, tag.word()).then_some(())
 }

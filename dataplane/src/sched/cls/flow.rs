@@ -128,9 +128,10 @@ impl FlowKey {
 
     /// The tags: where the network header begins behind them, and its EtherType.
     fn tags(&mut self, view: &View<'_>) -> (usize, u16) {
-        let mut at = view.network.saturating_sub(2);
+        let mut at = view.network.saturating_sub(2).saturating_sub(view.tag_bytes);
         let mut count = 0;
-        if let Some(tag) = view.tag {
+        // One beside the data is in front of those in it.
+        if let Some(tag) = view.tag.filter(|tag| view.data.get(at..).is_none_or(|d| be32(d) != tag.word())) {
             self.0[word::VLAN] = tag.word();
             count = 1;
         }
@@ -233,14 +234,12 @@ impl FlowKey {
         self.0[word::ARP_SIP] = be32(&arp[14..]);
         self.0[word::ARP_TIP] = be32(&arp[24..]);
         let [sha, tha] = [&arp[8..14], &arp[18..24]];
-        let macs: Vec6 = std::array::from_fn(|i| if i < 6 { sha[i] } else { tha[i - 6] });
+        let macs: [u8; 12] = std::array::from_fn(|i| if i < 6 { sha[i] } else { tha[i - 6] });
         for i in 0..3 {
             self.0[word::ARP_MACS + i] = be32(&macs[4 * i..]);
         }
     }
 }
-
-type Vec6 = [u8; 12];
 
 fn be32(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |b| u32::from_be_bytes(*b))

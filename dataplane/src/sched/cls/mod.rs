@@ -9,6 +9,7 @@
 
 pub mod ematch;
 pub mod flow;
+pub mod hook;
 pub mod program;
 pub mod run;
 mod tuple;

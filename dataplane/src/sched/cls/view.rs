@@ -1,5 +1,6 @@
 //! What filters see of a packet.
 
+use crate::device::vlan::VlanProto;
 use crate::net::IfIndex;
 use crate::skb::eth::HEADER_LEN;
 use crate::skb::vlan::{self, TAG_OFFSET, Tag, VLAN_HLEN};
@@ -7,13 +8,15 @@ use crate::skb::{Skb, SkbExt};
 
 /// How much of a packet in several segments is made contiguous for filters, bytes.
 const REACH: usize = 192;
+/// Most tags that are looked behind (kernel `VLAN_MAX_DEPTH`).
+const MOST_TAGS: usize = 8;
 
 /// A packet before its filters.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// The bytes of its first segment, from the Ethernet header on.
     pub data: &'a [u8],
-    /// Where the network header begins, behind the first tag.
+    /// Where the network header begins.
     pub network: usize,
     /// Length as it is charged: the frame on its way out, from the network header on on its way in, as the kernel does.
     pub len: u32,
@@ -23,8 +26,8 @@ pub struct View<'a> {
     pub protocol: u16,
     /// Its first tag.
     pub tag: Option<Tag>,
-    /// The tag stands in the data.
-    pub tag_in_data: bool,
+    /// Bytes of the tags that stand in the data before the network header.
+    pub tag_bytes: usize,
     /// Firewall mark.
     pub mark: u32,
     /// Queueing priority.
@@ -38,18 +41,26 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// A frame by itself: on its way out, nothing known beside the bytes.
+    /// A frame by itself: on its way out, nothing known beside the bytes. The network header stands behind all tags.
     pub fn of_frame(data: &'a [u8]) -> View<'a> {
-        let (tag, protocol) = outer(data);
-        let network = HEADER_LEN + if tag.is_some() { VLAN_HLEN } else { 0 };
+        let mut network = HEADER_LEN;
+        while network < HEADER_LEN + MOST_TAGS * VLAN_HLEN
+            && VlanProto::from_tpid(ethertype(data, network)).is_some()
+        {
+            network += VLAN_HLEN;
+        }
+        let behind = data.len().saturating_sub(network) as u32;
         View {
             data,
             network,
             len: data.len() as u32,
-            behind: data.len().saturating_sub(network) as u32,
-            protocol,
-            tag,
-            tag_in_data: tag.is_some(),
+            behind,
+            protocol: ethertype(data, HEADER_LEN),
+            tag: data
+                .get(TAG_OFFSET..)
+                .and_then(|d| d.first_chunk())
+                .and_then(|b| Tag::from_word(u32::from_be_bytes(*b))),
+            tag_bytes: network - HEADER_LEN,
             mark: 0,
             priority: 0,
             iif: IfIndex::NONE,
@@ -62,34 +73,37 @@ impl<'a> View<'a> {
     #[inline]
     pub fn of_skb(skb: &'a Skb, ingress: bool) -> View<'a> {
         let fields = skb.fields();
-        let beside = if ingress {
-            vlan::noted(skb)
+        let view = if ingress {
+            View::received(skb)
         } else {
-            skb.tx_vlan().map(|tci| Tag { proto: crate::device::vlan::VlanProto::Dot1q, tci })
+            let view = View { len: skb.len() as u32, ..View::of_frame(skb.data()) };
+            let behind = skb.len().saturating_sub(view.network) as u32;
+            match skb.tx_vlan() {
+                // The driver will put it in front of all others.
+                Some(tci) => {
+                    let tag = Tag { proto: VlanProto::Dot1q, tci };
+                    View { tag: Some(tag), protocol: tag.proto.tpid(), behind, ..view }
+                }
+                None => View { behind, ..view },
+            }
         };
-        let frame = View::of_frame(skb.data());
-        let network = frame.network.max(usize::from(fields.network_offset));
-        let view = match beside {
-            // What is behind a tag beside the data is the packet's own, another tag or not.
-            Some(tag) => View {
-                tag: Some(tag),
-                tag_in_data: false,
-                protocol: tag.proto.tpid(),
-                network: HEADER_LEN.max(if ingress { 0 } else { fields.network_offset.into() }),
-                ..frame
-            },
-            None => View { network, ..frame },
-        };
-        let behind = skb.len().saturating_sub(view.network);
         View {
-            len: if ingress { behind } else { skb.len() } as u32,
-            behind: behind as u32,
             mark: fields.mark,
             priority: fields.priority,
             iif: IfIndex(fields.iif),
             oif: IfIndex(fields.oif),
             ..view
         }
+    }
+
+    /// At the hook L2_INPUT: the first tag is beside the data, what stands behind it is the network header.
+    fn received(skb: &'a Skb) -> View<'a> {
+        let network = usize::from(skb.fields().network_offset).max(HEADER_LEN);
+        let behind = skb.len().saturating_sub(network) as u32;
+        let tag = vlan::noted(skb);
+        let protocol = tag.map_or_else(|| ethertype(skb.data(), network), |tag| tag.proto.tpid());
+        let tag_bytes = network - HEADER_LEN;
+        View { network, behind, len: behind, tag, protocol, tag_bytes, ..View::of_frame(skb.data()) }
     }
 
     /// Makes what filters may look at contiguous.
@@ -122,8 +136,8 @@ impl<'a> View<'a> {
 
     fn byte(&self, at: isize) -> Option<u8> {
         let network = isize::try_from(self.network).ok()?;
-        let addresses = at < -2 && self.tag_in_data;
-        let at = network.checked_add(at)? - if addresses { VLAN_HLEN as isize } else { 0 };
+        let tags = if at < -2 { self.tag_bytes as isize } else { 0 };
+        let at = network.checked_add(at)? - tags;
         match usize::try_from(at) {
             Ok(at) => self.data.get(at).copied(),
             // The headroom: readable in the kernel, and never compared.
@@ -137,17 +151,11 @@ impl<'a> View<'a> {
     }
 }
 
-/// The first tag in the data, and the protocol of the frame.
+/// The EtherType before a network header; 0 if the frame ends before.
 #[inline]
-fn outer(data: &[u8]) -> (Option<Tag>, u16) {
-    match data.get(TAG_OFFSET..) {
-        Some(rest) => {
-            let protocol = rest.first_chunk().map_or(0, |b| u16::from_be_bytes(*b));
-            let tag = rest.first_chunk().and_then(|b| Tag::from_word(u32::from_be_bytes(*b)));
-            (tag, protocol)
-        }
-        None => (None, 0),
-    }
+fn ethertype(data: &[u8], network: usize) -> u16 {
+    let at = network.saturating_sub(2);
+    data.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u16::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]
