@@ -287,7 +287,7 @@ impl Tree {
         let (level, member) = (usize::from(class.level), row_member(class, at));
         for prio in bits(mask) {
             let row = &mut self.rows[level][prio];
-            row.forfeit(member);
+            row.leave(member);
             if row.is_empty() {
                 self.row_mask[level] &= !(1 << prio);
             }
@@ -302,9 +302,8 @@ impl Tree {
         let (mode, lasts) = class.due_mode(earned, self.hysteresis);
         if mode != class.mode {
             self.change_mode(at, mode, overlimits);
-            match mode {
-                Mode::CanSend => self.wheel.cancel(at),
-                _ => self.wheel.set(at, now + nanos_up(lasts), now),
+            if mode != Mode::CanSend {
+                self.wheel.set(at, now + nanos_up(lasts), now);
             }
         }
     }

@@ -1,8 +1,7 @@
 //! When classes want to be looked at again: a timing wheel of three levels (Varghese and Lauck, scheme 7).
 //!
-//! Each class has one entry at most. A time that moves later, or is called off, leaves the entry where it is: that is
-//! found out when its slot comes up. So a class that changes its mind with every packet costs a store each time, and no
-//! memory.
+//! Each class has one entry at most. A time that moves later leaves the entry where it is: that is found out when its slot
+//! comes up. So a class that changes its mind with every packet costs a store each time, and no memory.
 
 const NIL: u32 = u32::MAX;
 /// Nanoseconds of a slot of the first level, as a power of two: 1.024 us.
@@ -16,7 +15,7 @@ const NEVER: u64 = u64::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// When, in nanoseconds; [`NEVER`] if it was called off.
+    /// When, in nanoseconds.
     due: u64,
     /// For when it is filed.
     filed: u64,
@@ -83,12 +82,6 @@ impl Wheel {
             self.unlink(class);
         }
         self.file(class, due);
-    }
-
-    /// Does not want `class` looked at any more.
-    #[inline]
-    pub(super) fn cancel(&mut self, class: u32) {
-        self.entries[class as usize].due = NEVER;
     }
 
     /// Forgets a class.
@@ -180,10 +173,7 @@ impl Wheel {
     /// Files an entry anew, where it belongs as seen from the present slot.
     fn refile(&mut self, class: u32) {
         self.unlink(class);
-        let due = self.entries[class as usize].due;
-        if due != NEVER {
-            self.file(class, due);
-        }
+        self.file(class, self.entries[class as usize].due);
     }
 
     fn file(&mut self, class: u32, due: u64) {
@@ -352,7 +342,7 @@ mod tests {
                         model.insert(class, now + step);
                     }
                     2 => {
-                        wheel.cancel(class);
+                        wheel.remove(class);
                         model.remove(&class);
                     }
                     _ => {

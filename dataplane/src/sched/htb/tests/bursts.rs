@@ -64,6 +64,20 @@ fn debts_and_savings_are_bounded_by_a_minute() {
 }
 
 #[test]
+fn a_long_pause_is_worth_no_more_than_the_buckets() {
+    for pause in [1 << 46, 1 << 47, 1 << 48, 0x0012_3456_789a_bcde] {
+        let mut sim = Sim::new().class(0, 10, mbit(1.0).bursts(3028, 3028));
+        sim.link = None;
+        sim.fill(10, FRAME, 1);
+        sim.take().unwrap();
+        sim.world.now = pause;
+        sim.fill(10, FRAME, 5);
+        let at: Vec<u64> = sim.departures().iter().map(|at| at - pause).collect();
+        assert_eq!(at, [0, 0, 0, 12_112_000, 24_224_000]);
+    }
+}
+
+#[test]
 fn bursts_that_tc_fills_in() {
     assert_eq!(default_burst(125_000, 1600), 1725);
     assert_eq!(default_burst(8_000, 1600), 1600);

@@ -78,10 +78,11 @@ impl Sim {
 fn check_links(tree: &Tree) {
     let mut active = vec![0u8; tree.classes.len()];
     for (leaf, class) in tree.classes.iter().enumerate().filter(|(_, class)| class.level == 0) {
-        if class.active == 0 {
+        let waiting = tree.cells[leaf].qlen.get() > 0;
+        assert_eq!(class.active, u8::from(waiting) << class.prio);
+        if !waiting {
             continue;
         }
-        assert_eq!(class.active, 1 << class.prio);
         let mut at = leaf as u32;
         while at != NIL {
             active[at as usize] |= 1 << class.prio;
