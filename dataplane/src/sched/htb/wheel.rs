@@ -326,6 +326,14 @@ mod tests {
         assert_eq!(run(&mut wheel, 1_000_000), [(20, 0)]);
     }
 
+    #[test]
+    fn a_long_stand_is_not_made_up_for() {
+        let (mut wheel, day) = (Wheel::new(), 86_400_000_000_000);
+        wheel.reserve(1);
+        wheel.set(0, 10 * day + 5, 10 * day);
+        assert_eq!(wheel.pop(10 * day + 5, &mut 1), Some(0));
+    }
+
     proptest! {
         #[test]
         fn as_a_sorted_list(

@@ -212,7 +212,13 @@ proptest! {
                     let gate = Gate::boxed(sim.world.now + random % (20 * MS), 1 + random as u32 % 8);
                     sim.apply(QdiscOp::Graft(id(a), gate.filter(|_| random % 3 != 0)));
                 }
-                3..6 => for i in 0..random % 40 {
+                3 => {
+                    let packets = random % 33;
+                    let packet = |i| (a + (i % 3) as u16, 60 + (random >> 32) as u32 % 1400 + i as u32);
+                    sim.send_all((0..packets).map(packet));
+                    came += packets;
+                }
+                4 | 5 => for i in 0..random % 40 {
                     sim.send(id(a + (i % 3) as u16), 60 + (random >> 32) as u32 % 1400);
                     came += 1;
                 },
