@@ -29,7 +29,7 @@ impl<P: SchedPkt> Htb<P> {
             bytes += u64::from(len);
         }
         let now = cx.now.as_nanos();
-        self.tree.run_events(now, EVENTS, &self.cells.overlimits);
+        self.tree.run_events(now, EVENTS, &self.cells);
         while packets < most
             && let Some((pkt, len)) = self.next(cx)
         {

@@ -100,14 +100,14 @@ impl Wheel {
         self.next = NEVER;
     }
 
-    /// A class that is due. Each entry touched takes one of `budget`; `None` when that is used up or nothing is due:
+    /// A class that is due, and since when. Each entry touched takes one of `budget`; `None` when that is used up or nothing is due:
     /// [`next`](Self::next) tells which.
     #[inline]
-    pub(super) fn pop(&mut self, now: u64, budget: &mut u32) -> Option<u32> {
+    pub(super) fn pop(&mut self, now: u64, budget: &mut u32) -> Option<(u32, u64)> {
         if now < self.next { None } else { self.pop_due(now, budget) }
     }
 
-    fn pop_due(&mut self, now: u64, budget: &mut u32) -> Option<u32> {
+    fn pop_due(&mut self, now: u64, budget: &mut u32) -> Option<(u32, u64)> {
         let last = now >> SLOT;
         loop {
             // What the upper levels hold for the present slot comes down first.
@@ -125,7 +125,7 @@ impl Wheel {
                 if due <= now {
                     *budget = budget.checked_sub(1)?;
                     self.remove(at);
-                    return Some(at);
+                    return Some((at, due));
                 }
                 if due >> SLOT != self.slot {
                     *budget = budget.checked_sub(1)?;
@@ -253,7 +253,8 @@ mod tests {
     /// All that is due, without a bound.
     fn due(wheel: &mut Wheel, now: u64) -> Vec<u32> {
         let mut all = Vec::new();
-        while let Some(class) = wheel.pop(now, &mut { u32::MAX }) {
+        while let Some((class, since)) = wheel.pop(now, &mut { u32::MAX }) {
+            assert!(since <= now);
             all.push(class);
         }
         all.sort_unstable();
@@ -331,7 +332,7 @@ mod tests {
         let (mut wheel, day) = (Wheel::new(), 86_400_000_000_000);
         wheel.reserve(1);
         wheel.set(0, 10 * day + 5, 10 * day);
-        assert_eq!(wheel.pop(10 * day + 5, &mut 1), Some(0));
+        assert_eq!(wheel.pop(10 * day + 5, &mut 1), Some((0, 10 * day + 5)));
     }
 
     proptest! {

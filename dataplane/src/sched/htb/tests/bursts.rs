@@ -49,6 +49,10 @@ fn tokens_show_what_is_owed() {
     assert_eq!(sim.take(), Err(Some(12_800_000)));
     assert_eq!((sim.cells(10).tokens.get(), sim.cells(10).ctokens.get()), (-200_000, -200_000));
     assert_eq!((sim.cells(10).overlimits.get(), sim.htb.cells().overlimits.get()), (1, 1));
+    sim.world.now = 12_800_500;
+    sim.take().unwrap();
+    let Special::Htb(cells) = &sim.htb.cells().special else { panic!("cells of another") };
+    assert_eq!((cells.events.get(), cells.event_lag.get(), cells.event_lags[0].get()), (1, 500, 1));
 }
 
 #[test]
