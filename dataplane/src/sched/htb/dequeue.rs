@@ -33,6 +33,7 @@ impl<P: SchedPkt> Htb<P> {
         while packets < most
             && let Some((pkt, len)) = self.next(cx)
         {
+            pkt.prefetch();
             list.push(pkt);
             packets += 1;
             bytes += u64::from(len);

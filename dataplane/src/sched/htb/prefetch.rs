@@ -2,12 +2,29 @@
 
 use skiff_pmd::prefetch_read;
 
-use super::class::{LEVELS, NIL};
+use super::class::{Class, LEVELS, NIL};
 use super::tree::Tree;
+use crate::sched::packet::SchedPkt;
 use crate::sched::queue::PktSlab;
 
 /// No more classes than these are in the cache anyway.
 const CACHED: usize = 256;
+/// How many turns ahead a class is asked for, the place of its packet, and the packet, less one.
+const AHEAD: usize = 6;
+const PLACE_AHEAD: usize = 3;
+const PKT_AHEAD: usize = 1;
+
+/// Whose turns come next, as far as one could tell.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    leaves: [u32; AHEAD],
+    /// The last of them, by what it is called in its round.
+    last: u32,
+}
+
+impl Ahead {
+    pub(super) const NOBODY: Ahead = Ahead { leaves: [NIL; AHEAD], last: 0 };
+}
 
 impl Tree {
     /// Starts to bring closer what a packet that comes into a leaf touches.
@@ -31,31 +48,43 @@ impl Tree {
         leaf.grafted
     }
 
-    /// The turn of a leaf has ended: starts to bring closer what those touch whose turns come next, as far as one can
-    /// tell.
+    /// The turn of a leaf has ended: starts to bring closer what those touch whose turns come next in its round.
+    ///
+    /// A leaf leads to its first packet's place, and that to the packet: each is asked for when what leads to it should
+    /// be there.
     #[inline]
-    pub(super) fn prefetch_next<P>(&mut self, leaf: u32, level: usize, prio: usize, slab: &PktSlab<P>) {
+    pub(super) fn prefetch_next<P: SchedPkt>(
+        &mut self,
+        leaf: u32,
+        level: usize,
+        prio: usize,
+        slab: &PktSlab<P>,
+    ) {
         if self.classes.len() <= CACHED {
             return;
         }
-        let [next, second, third] = self.ahead;
-        if next != leaf {
+        if self.ahead.leaves[0] != leaf {
             // Not as it was foreseen.
-            let next = self.after(leaf, level, prio);
-            let second = self.after(next, level, prio);
-            self.ahead = [next, second, self.after(second, level, prio)];
-            self.ahead.into_iter().for_each(|leaf| self.prefetch_class(leaf));
+            self.ahead.last = self.member(leaf, level);
+            for at in 0..AHEAD {
+                self.ahead.leaves[at] = self.foresee(leaf, level, prio);
+                self.prefetch_class(self.ahead.leaves[at]);
+            }
             return;
         }
-        let fourth = self.after(third, level, prio);
-        self.ahead = [second, third, fourth];
-        self.prefetch_class(fourth);
-        let (Some(leaf), Some(cells)) = (self.leaves.get(third as usize), self.cells.get(third as usize))
-        else {
-            return;
-        };
-        leaf.fifo.prefetch_head(slab);
-        prefetch_read(&**cells);
+        self.ahead.leaves.copy_within(1.., 0);
+        self.ahead.leaves[AHEAD - 1] = self.foresee(leaf, level, prio);
+        self.prefetch_class(self.ahead.leaves[AHEAD - 1]);
+        let at = self.ahead.leaves[PLACE_AHEAD] as usize;
+        if let (Some(leaf), Some(cells)) = (self.leaves.get(at), self.cells.get(at)) {
+            leaf.fifo.prefetch_head(slab);
+            prefetch_read(&**cells);
+        }
+        if let Some(leaf) = self.leaves.get(self.ahead.leaves[PKT_AHEAD] as usize)
+            && let Some(pkt) = leaf.fifo.front(slab)
+        {
+            pkt.prefetch();
+        }
     }
 
     #[inline]
@@ -70,21 +99,24 @@ impl Tree {
         }
     }
 
-    /// Who comes after a leaf in its round; [`NIL`] if nobody.
+    /// What a leaf is called in its round.
     #[inline]
-    fn after(&self, leaf: u32, level: usize, prio: usize) -> u32 {
-        let Some(class) = self.classes.get(leaf as usize) else { return NIL };
+    fn member(&self, leaf: u32, level: usize) -> u32 {
+        if level == 0 { leaf } else { self.classes[leaf as usize].place }
+    }
+
+    /// The leaf after the last one that was foreseen, in the round of `leaf`; [`NIL`] if there is none. It touches no
+    /// class but the parent.
+    #[inline]
+    fn foresee(&mut self, leaf: u32, level: usize, prio: usize) -> u32 {
+        let last = &mut self.ahead.last;
         if level == 0 {
-            return self.rows[0][prio].after(leaf).unwrap_or(NIL);
+            *last = self.rows[0][prio].after(*last).unwrap_or(leaf);
+            return *last;
         }
-        let Some(parent) = self.classes.get(class.parent as usize) else { return NIL };
-        let inner = parent.inner as usize;
-        match (self.feeds.get(inner * LEVELS + prio), self.inners.get(inner)) {
-            (Some(feed), Some(inner)) => feed
-                .after(class.place)
-                .and_then(|place| inner.children.get(place as usize).copied())
-                .unwrap_or(NIL),
-            _ => NIL,
-        }
+        let Class { parent, place, .. } = self.classes[leaf as usize];
+        let inner = self.classes[parent as usize].inner as usize;
+        *last = self.feeds[inner * LEVELS + prio].after(*last).unwrap_or(place);
+        self.inners[inner].children[*last as usize]
     }
 }

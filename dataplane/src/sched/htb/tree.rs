@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::class::{Class, LEVELS, Leaf, Mode, NIL, nanos_up, ticks};
+use super::prefetch::Ahead;
 use super::round::Round;
 use super::wheel::Wheel;
 use crate::core::counters::Counter;
@@ -64,8 +65,7 @@ pub(super) struct Tree {
     pub row_mask: [u8; LEVELS],
     pub wheel: Wheel,
     pub hysteresis: bool,
-    /// Leaves whose turns come next, as far as one could tell.
-    pub ahead: [u32; 3],
+    pub ahead: Ahead,
 }
 
 impl Tree {
@@ -83,7 +83,7 @@ impl Tree {
             row_mask: [0; LEVELS],
             wheel: Wheel::new(),
             hysteresis,
-            ahead: [NIL; 3],
+            ahead: Ahead::NOBODY,
         }
     }
 
