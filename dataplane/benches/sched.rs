@@ -4,6 +4,7 @@
 //! Every leaf always has packets: what comes out goes in again. The clock is a virtual one, that passes as fast as
 //! packets go at the rate of the tree. Cycles are those of the TSC: the best and the median of many short runs.
 
+use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -18,8 +19,9 @@ use skiff_dataplane::sched::packet::{PktList, SchedPkt};
 use skiff_dataplane::sched::params::{HtbClassParams, HtbParams, LinkLayer};
 use skiff_dataplane::sched::qdisc::{Classified, Classify, Qdisc, Rng, SchedCx, Sink};
 use skiff_dataplane::sched::queue::PktSlab;
+use skiff_dataplane::skb::SkbExt;
 use skiff_dataplane::time::Instant;
-use skiff_pmd::rdtsc;
+use skiff_pmd::{Eal, EalConfig, Hugepages, Pool, PoolConfig, rdtsc};
 
 const LEN: u32 = 64;
 /// Nanoseconds a packet takes: 10 million a second.
@@ -34,12 +36,39 @@ const RUNS: usize = 2000;
 const BACKLOG: usize = 2;
 
 fn main() {
+    println!("Values");
+    all(|priority| Pkt { priority, len: LEN });
+    let pool = pool();
+    println!("Packets in mbufs");
+    all(|priority| {
+        let mut skb = pool.alloc().expect("enough packets");
+        skb.prepend(LEN as usize).expect("headroom");
+        skb.fields_mut().priority = priority.get();
+        skb
+    });
+}
+
+fn all<P: SchedPkt>(make: impl Fn(NonZeroU32) -> P) {
     for busy in [Busy::Own, Busy::AtRate, Busy::Borrows] {
-        println!("{busy:?}");
-        measure("48 leaves, 3 levels", &mut htb(1, 48, 8, busy));
-        measure("10,000 leaves, 3 levels", &mut htb(1, 10_000, 100, busy));
-        measure("100,000 leaves, two below one", &mut pair(50_000, 100, busy));
+        println!(" {busy:?}");
+        measure("48 leaves, 3 levels", &mut htb(1, 48, 8, busy), &make);
+        measure("10,000 leaves, 3 levels", &mut htb(1, 10_000, 100, busy), &make);
+        measure("100,000 leaves, two below one", &mut pair(50_000, 100, busy), &make);
     }
+}
+
+/// Of the packets that the largest tree holds.
+fn pool() -> Pool {
+    let eal = Eal::init(EalConfig {
+        program: "sched".into(),
+        memory_mib: 256,
+        hugepages: Hugepages::Off,
+        ..EalConfig::default()
+    });
+    let eal = eal.expect("memory");
+    let mbufs = 100_000 * BACKLOG as u32 + 1000;
+    let config = PoolConfig { name: "sched", mbufs, cache: 32, data_room: 64, socket: None };
+    Pool::create(&eal, &config).expect("memory")
 }
 
 /// What the leaves do.
@@ -66,23 +95,24 @@ fn class(rate: u64, ceil: u64) -> HtbClassParams {
     }
 }
 
-struct Tree {
-    qdisc: Box<dyn Qdisc<Pkt>>,
-    classes: Vec<Pkt>,
+struct Tree<P: SchedPkt> {
+    qdisc: Box<dyn Qdisc<P>>,
+    /// The priorities that name the leaves.
+    leaves: Vec<NonZeroU32>,
 }
 
-fn bare(major: u16) -> Htb<Pkt> {
+fn bare<P: SchedPkt>(major: u16) -> Htb<P> {
     let cells = QdiscCells { special: Special::Htb(HtbCells::default()), ..QdiscCells::default() };
     let params = HtbParams { default: 0, r2q: 10, direct_qlen: 1000, hysteresis: false };
     Htb::new(TcHandle::new(major, 0), params, Arc::new(cells))
 }
 
-fn htb(major: u16, leaves: u16, inners: u16, busy: Busy) -> Tree {
+fn htb<P: SchedPkt>(major: u16, leaves: u16, inners: u16, busy: Busy) -> Tree<P> {
     sized(major, leaves, inners, busy, RATE)
 }
 
 /// A root, inner classes, leaves.
-fn sized(major: u16, leaves: u16, inners: u16, busy: Busy, rate: u64) -> Tree {
+fn sized<P: SchedPkt>(major: u16, leaves: u16, inners: u16, busy: Busy, rate: u64) -> Tree<P> {
     let mut htb = bare(major);
     let id = |minor| TcHandle::new(major, minor);
     let mut add = |class, parent, params| {
@@ -111,16 +141,14 @@ fn sized(major: u16, leaves: u16, inners: u16, busy: Busy, rate: u64) -> Tree {
         }
         add(id(first + leaf), id(2 + leaf % inners), params);
     }
-    let classes = (first..first + leaves)
-        .filter_map(|leaf| Some(Pkt { priority: NonZeroU32::new(id(leaf).0)?, len: LEN }))
-        .collect();
-    Tree { qdisc: Box::new(htb), classes }
+    let leaves = (first..first + leaves).filter_map(|leaf| NonZeroU32::new(id(leaf).0)).collect();
+    Tree { qdisc: Box::new(htb), leaves }
 }
 
 /// Two trees of so many leaves below one with two classes, and a filter that tells them by the major number.
-fn pair(leaves: u16, inners: u16, busy: Busy) -> Tree {
+fn pair<P: SchedPkt>(leaves: u16, inners: u16, busy: Busy) -> Tree<P> {
     let mut top = bare(1);
-    let mut classes = Vec::new();
+    let mut all = Vec::new();
     for major in [2, 3] {
         let name = TcHandle::new(1, major);
         let below = sized(major, leaves, inners, busy, RATE / 2);
@@ -134,32 +162,33 @@ fn pair(leaves: u16, inners: u16, busy: Busy) -> Tree {
         };
         with_cx(|cx| top.apply(cx, op));
         with_cx(|cx| top.apply(cx, QdiscOp::Graft(name, Some(below.qdisc))));
-        classes.extend(below.classes);
+        all.extend(below.leaves);
     }
     with_cx(|cx| top.apply(cx, QdiscOp::Filters(TcHandle::new(1, 0), Some(Arc::new(ByMajor)))));
-    Tree { qdisc: Box::new(top), classes }
+    Tree { qdisc: Box::new(top), leaves: all }
 }
 
 #[derive(Debug)]
 struct ByMajor;
 
-impl Classify<Pkt> for ByMajor {
-    fn classify(&self, _: &mut SchedCx<'_, Pkt>, pkt: Pkt) -> Classified<Pkt> {
-        Classified::Class(pkt, TcHandle::new(1, TcHandle(pkt.priority()).major()))
+impl<P: SchedPkt> Classify<P> for ByMajor {
+    fn classify(&self, _: &mut SchedCx<'_, P>, pkt: P) -> Classified<P> {
+        let class = TcHandle::new(1, TcHandle(pkt.priority()).major());
+        Classified::Class(pkt, class)
     }
 }
 
-fn measure(name: &str, tree: &mut Tree) {
-    let mut slab = PktSlab::new(tree.classes.len() * BACKLOG + 1000);
+fn measure<P: SchedPkt>(name: &str, tree: &mut Tree<P>, make: impl Fn(NonZeroU32) -> P) {
+    let mut slab = PktSlab::new(tree.leaves.len() * BACKLOG + 1000);
     let (mut rng, mut sink) = (Rng::new(7), Nobody);
     let mut now = 1_000_000_000;
-    let mut order: Vec<Pkt> = (0..BACKLOG).flat_map(|_| tree.classes.iter().copied()).collect();
+    let mut order: Vec<NonZeroU32> = (0..BACKLOG).flat_map(|_| tree.leaves.iter().copied()).collect();
     for i in (1..order.len()).rev() {
         order.swap(i, rng.word() as usize % (i + 1));
     }
     let mut list = PktList::new();
     for burst in order.chunks(BURST) {
-        list.extend(burst.iter().copied());
+        list.extend(burst.iter().map(|&leaf| make(leaf)));
         let mut cx = SchedCx::new(Instant::from_nanos(now), &mut slab, &mut rng, &mut sink);
         tree.qdisc.enqueue_list(&mut cx, &mut list);
     }
@@ -171,12 +200,16 @@ fn measure(name: &str, tree: &mut Tree) {
             let mut cx = SchedCx::new(Instant::from_nanos(now), &mut slab, &mut rng, &mut sink);
             let start = rdtsc();
             tree.qdisc.dequeue_list(&mut cx, BURST, &mut list);
-            let middle = rdtsc();
+            cycles_out += rdtsc() - start;
             packets += list.len() as u64;
             idle += usize::from(list.len() < BURST);
+            // Whoever brings packets has looked at them.
+            list.iter().for_each(|pkt| {
+                black_box(pkt.priority());
+            });
+            let start = rdtsc();
             tree.qdisc.enqueue_list(&mut cx, &mut list);
-            cycles_in += rdtsc() - middle;
-            cycles_out += middle - start;
+            cycles_in += rdtsc() - start;
             now += BURST as u64 * GAP;
         }
         if run >= warm {
@@ -221,15 +254,15 @@ impl SchedPkt for Pkt {
 
 struct Nobody;
 
-impl Sink<Pkt> for Nobody {
-    fn drop(&mut self, pkt: Pkt, reason: DropReason) {
-        panic!("dropped for {reason:?}: {pkt:?}");
+impl<P: SchedPkt> Sink<P> for Nobody {
+    fn drop(&mut self, _: P, reason: DropReason) {
+        panic!("dropped for {reason:?}");
     }
 
-    fn redirect(&mut self, _: Pkt, _: IfIndex, _: bool) {}
+    fn redirect(&mut self, _: P, _: IfIndex, _: bool) {}
 }
 
-fn with_cx<R>(work: impl FnOnce(&mut SchedCx<'_, Pkt>) -> R) -> R {
+fn with_cx<P: SchedPkt, R>(work: impl FnOnce(&mut SchedCx<'_, P>) -> R) -> R {
     let (mut slab, mut rng) = (PktSlab::new(0), Rng::new(1));
     work(&mut SchedCx::new(Instant::from_secs(1), &mut slab, &mut rng, &mut Nobody))
 }

@@ -117,6 +117,26 @@ pub enum Special {
 pub struct HtbCells {
     /// Packets sent unshaped (`direct_packets_stat`).
     pub direct_packets: Counter,
+    /// Times a class was looked at because its tokens had come.
+    pub events: Counter,
+    /// How much later than they had, nanoseconds, of all events together.
+    pub event_lag: Counter,
+    /// Events by their lags: not longer than each of [`EVENT_LAG_BOUNDS`], and longer ones.
+    pub event_lags: [Counter; EVENT_LAG_BOUNDS.len() + 1],
+}
+
+/// Nanoseconds; each is four times the one before.
+pub const EVENT_LAG_BOUNDS: [u64; 7] = [1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22];
+
+impl HtbCells {
+    /// Counts an event that came `lag` nanoseconds late.
+    #[inline]
+    pub fn event(&self, lag: u64) {
+        self.events.add(1);
+        self.event_lag.add(lag);
+        let fours = (u64::BITS - (lag.saturating_sub(1) >> 10).leading_zeros()).div_ceil(2);
+        self.event_lags[(fours as usize).min(EVENT_LAG_BOUNDS.len())].add(1);
+    }
 }
 
 /// What red counts beside (`tc -s`: marked, early, pdrop), and where it stands.
@@ -179,5 +199,26 @@ impl Gauge {
     #[inline]
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lags_are_sorted_by_their_bounds() {
+        for (at, bound) in EVENT_LAG_BOUNDS.into_iter().enumerate() {
+            let cells = HtbCells::default();
+            cells.event(bound);
+            cells.event(bound + 1);
+            let counts = cells.event_lags.each_ref().map(Counter::get);
+            assert_eq!((counts[at], counts[at + 1]), (1, 1), "{bound}: {counts:?}");
+            assert_eq!((cells.events.get(), cells.event_lag.get()), (2, 2 * bound + 1));
+        }
+        let cells = HtbCells::default();
+        cells.event(0);
+        cells.event(u64::MAX);
+        assert_eq!((cells.event_lags[0].get(), cells.event_lags[7].get()), (1, 1));
     }
 }

@@ -29,10 +29,11 @@ impl<P: SchedPkt> Htb<P> {
             bytes += u64::from(len);
         }
         let now = cx.now.as_nanos();
-        self.tree.run_events(now, EVENTS, &self.cells.overlimits);
+        self.tree.run_events(now, EVENTS, &self.cells);
         while packets < most
             && let Some((pkt, len)) = self.next(cx)
         {
+            pkt.prefetch();
             list.push(pkt);
             packets += 1;
             bytes += u64::from(len);
@@ -60,7 +61,7 @@ impl<P: SchedPkt> Htb<P> {
 
     #[inline]
     fn next_of_row(&mut self, cx: &mut SchedCx<'_, P>, level: usize, prio: usize) -> Option<(P, u32)> {
-        let mut start = self.tree.pick(level, prio)?;
+        let start = self.tree.pick(level, prio)?;
         let mut leaf = start;
         loop {
             if let Some((pkt, len)) = self.take(cx, leaf) {
@@ -68,19 +69,11 @@ impl<P: SchedPkt> Htb<P> {
                 return Some((pkt, len));
             }
             // A discipline that holds packets back: it has said until when.
-            let empty = self.tree.is_empty(leaf);
-            if empty {
-                self.tree.deactivate(leaf);
-            } else {
-                self.tree.end_turn(leaf, level, prio);
-            }
-            let next = self.tree.pick(level, prio)?;
-            if empty && leaf == start {
-                start = next;
-            } else if next == start {
+            self.tree.end_turn(leaf, level, prio);
+            leaf = self.tree.pick(level, prio)?;
+            if leaf == start {
                 return None;
             }
-            leaf = next;
         }
     }
 

@@ -37,7 +37,7 @@ fn what_is_due_at_once_is_looked_at_in_parts() {
     // then wants to be made again at once.
     let (mut packets, mut calls) = (0, 0);
     while packets < 1000 {
-        let mut list = crate::sched::packet::PktList::new();
+        let mut list = PktList::new();
         let mut cx = sim.world.cx();
         sim.htb.dequeue_list(&mut cx, 32, &mut list);
         let wake = cx.wake();
