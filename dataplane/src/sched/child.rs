@@ -31,6 +31,19 @@ impl<P: SchedPkt> Child<P> {
         }
     }
 
+    /// As [`Qdisc::enqueue_list`]; how much more it holds then, in two's complement, and how many packets were dropped.
+    pub fn enqueue_list(&mut self, cx: &mut SchedCx<'_, P>, list: &mut PktList<P>) -> (Held, u64) {
+        let below = self.get();
+        let (held, drops) = (below.held(), below.cells().drops.get());
+        below.enqueue_list(cx, list);
+        let now = below.held();
+        let more = Held {
+            packets: now.packets.wrapping_sub(held.packets),
+            bytes: now.bytes.wrapping_sub(held.bytes),
+        };
+        (more, below.cells().drops.get().wrapping_sub(drops))
+    }
+
     /// The next packet and its length.
     #[inline]
     pub fn dequeue(&mut self, cx: &mut SchedCx<'_, P>) -> Option<(P, u32)> {

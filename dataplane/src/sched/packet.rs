@@ -48,11 +48,6 @@ impl SchedPkt for Skb {
     fn set_ce(&mut self) -> bool {
         set_ce(self.data_mut())
     }
-
-    #[inline]
-    fn prefetch(&self) {
-        Skb::prefetch(self);
-    }
 }
 
 /// RFC 3168 section 5: the two low bits of the traffic class; 00 is not ECN-capable, 11 is CE.
