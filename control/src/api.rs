@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::netfilter::{Call, Program};
+use crate::tc;
 use listen::SocketFile;
 
 /// How long [`Server::stop`] waits for requests that are being answered.
@@ -32,6 +33,8 @@ pub trait Backend: Send + Sync + 'static {
     fn ip(&self, args: &[String]) -> Reply;
     /// Runs a program of netfilter's: `iptables` and its kin.
     fn netfilter(&self, program: Program, call: &Call) -> Reply;
+    /// Runs `skiff tc`.
+    fn tc(&self, call: &tc::Call) -> Reply;
     /// Shows a bond, or all of them, as text or as JSON.
     fn bond(&self, name: Option<&str>, json: bool) -> Reply;
     /// Shows state, as text or as JSON.

@@ -11,6 +11,7 @@ use crate::api::{Reply, Show};
 use crate::bench::Case;
 use crate::client::{Client, ClientError};
 use crate::netfilter::{Call, Program};
+use crate::tc;
 
 /// Where the daemon's socket is unless `--socket` or `SKIFF_SOCKET` names another.
 pub const DEFAULT_SOCKET: &str = "/run/skiff/skiff.sock";
@@ -42,6 +43,13 @@ pub enum Command {
     #[command(disable_help_flag = true)]
     Ip {
         /// The words after `ip`, as iproute2 takes them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// Show and change queueing disciplines and classes, in the language of tc(8)
+    #[command(disable_help_flag = true)]
+    Tc {
+        /// The words after `tc`, as it takes them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
@@ -341,6 +349,7 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
     let client = Client::new(&cli.socket);
     let answer = match &cli.command {
         Command::Ip { args } => client.ip(args),
+        Command::Tc { args } => return Some(tc(&client, args)),
         Command::Iptables { args } => return Some(netfilter(&client, Program::Iptables, args)),
         Command::IptablesSave { args } => return Some(netfilter(&client, Program::IptablesSave, args)),
         Command::IptablesRestore { args } => return Some(netfilter(&client, Program::IptablesRestore, args)),
@@ -379,6 +388,24 @@ fn netfilter(client: &Client, program: Program, args: &[String]) -> Reply {
         Err(error) => return Reply::failed(Exit::Failed as u8, error_line(&call.input_name, error)),
     }
     client.netfilter(program, &call).unwrap_or_else(no_answer)
+}
+
+/// Runs `tc`; a batch is read here, where the user's files are.
+fn tc(client: &Client, args: &[String]) -> Reply {
+    let mut call = tc::Call { args: args.to_vec(), input: String::new() };
+    if let Some(file) = tc::input(args).map(|at| args[at].as_str()) {
+        let read = if file == "-" { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(file) };
+        match read {
+            Ok(text) => call.input = text,
+            Err(error) => {
+                let why = error.to_string();
+                let why = why.split(" (os error").next().unwrap_or_default();
+                let line = format!("Cannot open file \"{file}\" for reading: {why}\n");
+                return Reply::failed(Exit::Failed as u8, line);
+            }
+        }
+    }
+    client.tc(&call).unwrap_or_else(no_answer)
 }
 
 /// Prints a reply and gives its exit code. A reader that left early (`skiff ... | head`) is no failure.

@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 
 use crate::api::{IpCommand, Reply, Show};
 use crate::netfilter::{Call, Program};
+use crate::tc;
 
 /// No command takes the daemon longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -85,6 +86,15 @@ impl Client {
     pub fn netfilter(&self, program: Program, call: &Call) -> Result<Reply, ClientError> {
         let body = serde_json::to_vec(call).map_err(|e| self.bad(e))?;
         self.reply(Method::POST, &format!("/v1/{}", program.name()), body)
+    }
+
+    /// Runs `skiff tc` there.
+    ///
+    /// # Errors
+    /// [`ClientError`] if no answer came; a refusal is an answer.
+    pub fn tc(&self, call: &tc::Call) -> Result<Reply, ClientError> {
+        let body = serde_json::to_vec(call).map_err(|e| self.bad(e))?;
+        self.reply(Method::POST, "/v1/tc", body)
     }
 
     /// Asks for a bond, or all of them.

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(args),
         // The daemon answers these; see above.
         Command::Ip { .. }
+        | Command::Tc { .. }
         | Command::Iptables { .. }
         | Command::IptablesSave { .. }
         | Command::IptablesRestore { .. }

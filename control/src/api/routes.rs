@@ -12,6 +12,7 @@ use axum::{Json, Router};
 
 use super::{Backend, IpCommand, Reply, Show};
 use crate::netfilter::{Call, Program};
+use crate::tc;
 
 /// No command line is longer.
 pub(super) const MAX_BODY: usize = 64 * 1024;
@@ -38,7 +39,7 @@ pub(super) fn all(backend: Arc<dyn Backend>) -> Router {
     scrape(backend.clone()).merge(commands).merge(netfilter_routes(backend))
 }
 
-/// Programs of netfilter's, whose texts may be long.
+/// Programs of netfilter's and tc, whose texts may be long.
 fn netfilter_routes(backend: Arc<dyn Backend>) -> Router {
     let program = |program| post(move |daemon, body| netfilter(program, daemon, body));
     Router::new()
@@ -46,6 +47,7 @@ fn netfilter_routes(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/iptables-save", program(Program::IptablesSave))
         .route("/v1/iptables-restore", program(Program::IptablesRestore))
         .route("/v1/ipset", program(Program::Ipset))
+        .route("/v1/tc", post(tc))
         .layer(DefaultBodyLimit::max(MAX_RULESET))
         .with_state(backend)
 }
@@ -69,6 +71,13 @@ async fn netfilter(
 ) -> Response {
     match body {
         Ok(Json(call)) => Json(daemon.netfilter(program, &call)).into_response(),
+        Err(rejection) => refuse(rejection),
+    }
+}
+
+async fn tc(State(daemon): Daemon, body: Result<Json<tc::Call>, JsonRejection>) -> Response {
+    match body {
+        Ok(Json(call)) => Json(daemon.tc(&call)).into_response(),
         Err(rejection) => refuse(rejection),
     }
 }

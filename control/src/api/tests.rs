@@ -29,6 +29,10 @@ impl Backend for Fake {
         Reply::ok(format!("{} {} {}", program.name(), call.args.join(" "), call.input.len()))
     }
 
+    fn tc(&self, call: &tc::Call) -> Reply {
+        Reply::ok(format!("{} {}", call.args.join(" "), call.input.len()))
+    }
+
     fn show(&self, what: Show, json: bool) -> Reply {
         Reply::ok(format!("{what:?} {json}"))
     }

@@ -11,6 +11,7 @@ use crate::facts::Facts;
 use crate::metrics::{Exporter, MAX_SERIES_PER_FAMILY};
 use crate::netfilter::{Call, Program};
 use crate::show;
+use crate::tc;
 
 /// The daemon behind the API.
 pub(super) struct Service {
@@ -41,6 +42,10 @@ impl Backend for Service {
 
     fn netfilter(&self, program: Program, call: &Call) -> Reply {
         self.router.lock().netfilter(program, call)
+    }
+
+    fn tc(&self, call: &tc::Call) -> Reply {
+        self.router.lock().tc(call)
     }
 
     fn bond(&self, name: Option<&str>, json: bool) -> Reply {

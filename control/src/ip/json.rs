@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 /// A value whose members keep the order they were put in.
-pub(super) enum Json {
+pub(crate) enum Json {
     Null,
     True,
     Num(u64),
@@ -19,20 +19,20 @@ pub(super) enum Json {
 }
 
 impl Json {
-    pub(super) fn str(text: impl ToString) -> Json {
+    pub(crate) fn str(text: impl ToString) -> Json {
         Json::Str(text.to_string())
     }
 
-    pub(super) fn num(number: impl Into<u64>) -> Json {
+    pub(crate) fn num(number: impl Into<u64>) -> Json {
         Json::Num(number.into())
     }
 
-    pub(super) fn strings<T: ToString>(items: impl IntoIterator<Item = T>) -> Json {
+    pub(crate) fn strings<T: ToString>(items: impl IntoIterator<Item = T>) -> Json {
         Json::Arr(items.into_iter().map(Json::str).collect())
     }
 
     /// The whole document: the value and a newline.
-    pub(super) fn document(&self, pretty: bool) -> String {
+    pub(crate) fn document(&self, pretty: bool) -> String {
         let mut out = String::new();
         self.write(&mut out, pretty.then_some(0));
         out.push('\n');

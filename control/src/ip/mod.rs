@@ -4,7 +4,7 @@
 //! back to a printer of [`print`](mod@print), which filters them and writes iproute2's text or JSON forms, byte for
 //! byte. What the owner cannot do it says with a [`Refusal`]. Nothing here knows a table, a socket or the data plane.
 
-mod json;
+pub(crate) mod json;
 mod linkspec;
 mod parse;
 mod print;

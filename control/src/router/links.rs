@@ -167,6 +167,7 @@ impl Router {
     /// Nothing of a device that is gone is to be found on another one with its number.
     pub(super) fn forget(&mut self, dev: IfIndex) {
         self.conf.remove(&dev);
+        self.forget_tree(dev);
         self.notify.remove(&dev);
         self.keep_nocarrier.remove(&dev);
         self.device_macs.remove(&dev);

@@ -18,7 +18,7 @@ pub trait SchedPkt: Send + 'static {
     /// mends the IPv4 checksum. False, and nothing changed, if it cannot.
     fn set_ce(&mut self) -> bool;
 
-    /// Starts to bring what [`qdisc_len`](Self::qdisc_len) reads closer.
+    /// Starts to bring closer what is read of a packet first.
     #[inline]
     fn prefetch(&self) {}
 }
@@ -38,6 +38,11 @@ impl SchedPkt for Skb {
     #[inline]
     fn priority(&self) -> u32 {
         self.fields().priority
+    }
+
+    #[inline]
+    fn prefetch(&self) {
+        Skb::prefetch(self);
     }
 
     fn set_ce(&mut self) -> bool {

@@ -13,7 +13,7 @@ use crate::tc::filter::error::TcError;
 /// An action by kind and number.
 pub type ActionRef = (&'static str, u32);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Instance {
     action: Arc<Action>,
     binds: u32,
@@ -21,7 +21,7 @@ struct Instance {
 }
 
 /// All actions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ActionTable {
     instances: BTreeMap<ActionRef, Instance>,
 }

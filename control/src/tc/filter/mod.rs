@@ -101,6 +101,18 @@ pub struct Common {
     pub skip_sw: bool,
 }
 
+impl FilterCommand {
+    /// The class that is named.
+    pub fn classid(&self) -> Option<TcHandle> {
+        match self.options.as_ref()? {
+            Options::None => None,
+            Options::U32(options) => options.common.classid,
+            Options::Fw(options) => options.common.classid,
+            Options::Matchall(common) => common.classid,
+        }
+    }
+}
+
 /// The usage of `tc filter`.
 pub const USAGE: &str = "Usage: tc filter [ add | del | change | replace | show ] [ dev STRING ]\n       \
 tc filter [ add | del | change | replace | show ] [ block BLOCK_INDEX ]\n       \

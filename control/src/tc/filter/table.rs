@@ -31,7 +31,7 @@ const AUTO_PREF: u16 = 0xc000;
 const KINDS: [&str; 5] = ["u32", "fw", "matchall", "flower", "basic"];
 
 /// The filters of one attachment point.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FilterTable {
     /// Chain and preference.
     prefs: BTreeMap<(u32, u16), Pref>,
@@ -44,7 +44,7 @@ pub struct FilterTable {
 }
 
 /// The filters of one preference.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pref {
     protocol: u16,
     kind: String,
@@ -55,7 +55,7 @@ struct Pref {
 }
 
 /// A filter.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Filter {
     handle: u32,
     classid: TcHandle,
@@ -69,7 +69,7 @@ struct Filter {
 }
 
 /// What a filter looks at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Body {
     U32(Node),
     Fw,
@@ -105,6 +105,12 @@ impl FilterTable {
             Verb::Delete => self.delete(command, cx),
             Verb::Get | Verb::Show => Ok(()),
         }
+    }
+
+    /// The classes that filters name, once for each.
+    pub fn classes(&self) -> Vec<TcHandle> {
+        let filters = self.prefs.values().flat_map(|pref| &pref.filters);
+        filters.map(|filter| filter.classid).filter(|class| *class != TcHandle::UNSPEC).collect()
     }
 
     /// True without filters.

@@ -8,7 +8,7 @@ use super::{Body, Cx, Filter, FilterTable, Found, indev};
 use crate::tc::action::table::ActionTable;
 
 /// A table of nodes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) handle: u32,
     pub(super) divisor: u32,
