@@ -1,10 +1,14 @@
 //! Actions: `tc actions`, and the actions of filters (tc-actions(8)).
 
+pub mod csum;
 pub mod gact;
 pub mod mirred;
+pub mod pedit;
 pub mod police;
 pub mod print;
+pub mod skbedit;
 pub mod table;
+pub mod vlan;
 
 use skiff_dataplane::sched::act::{ActionKind, ActionSpec, Control, MAX_ACTIONS};
 
@@ -169,17 +173,18 @@ pub fn actions(words: &mut Words<'_>) -> Result<Vec<ActionRequest>, TcError> {
 }
 
 fn one(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
-    match words.peek() {
-        Some("police") => {
-            words.skip();
-            police::parse(words)
-        }
-        Some("mirred") => {
-            words.skip();
-            mirred::parse(words)
-        }
-        _ => gact::parse(words),
-    }
+    type Parse = fn(&mut Words<'_>) -> Result<ActionRequest, TcError>;
+    let parse: Parse = match words.peek() {
+        Some("police") => police::parse,
+        Some("mirred") => mirred::parse,
+        Some("skbedit") => skbedit::parse,
+        Some("pedit") => pedit::parse,
+        Some("csum") => csum::parse,
+        Some("vlan") => vlan::parse,
+        _ => return gact::parse(words),
+    };
+    words.skip();
+    parse(words)
 }
 
 /// What may stand behind every action.

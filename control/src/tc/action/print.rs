@@ -2,7 +2,7 @@
 
 use skiff_dataplane::sched::act::{ActionCounts, ActionKind, ActionSpec, Control};
 
-use super::{gact, mirred, police};
+use super::{csum, gact, mirred, pedit, police, skbedit, vlan};
 use crate::tc::filter::numbers;
 use crate::tc::filter::out::Out;
 use crate::tc::filter::words::Devices;
@@ -121,20 +121,31 @@ pub fn old_police(out: &mut Out, row: &ActionRow, show: Show) {
 
 fn action(out: &mut Out, row: &ActionRow, show: Show, devices: &dyn Devices, bound: bool) {
     let spec = &row.spec;
-    if !matches!(spec.kind, ActionKind::Police(_)) {
-        out.str("kind", "", spec.kind.name(), " ");
+    match spec.kind {
+        ActionKind::Police(_) => {}
+        ActionKind::Pedit(_) => out.str("kind", " ", spec.kind.name(), " "),
+        _ => out.str("kind", "", spec.kind.name(), " "),
     }
     match &spec.kind {
         ActionKind::Gact(it) => gact::print(out, it, spec.control),
         ActionKind::Police(it) => police::print(out, it, spec.control, row.index, show.details),
         ActionKind::Mirred(it) => mirred::print(out, it, spec.control, devices),
-        _ => {}
+        ActionKind::Skbedit(it) => skbedit::print(out, it, spec.control),
+        ActionKind::Pedit(it) => pedit::print(out, it, spec.control),
+        ActionKind::Csum(which) => csum::print(out, *which, spec.control),
+        ActionKind::Vlan(it) => vlan::print(out, it, spec.control),
     }
     match &spec.kind {
         ActionKind::Police(_) => references(out, row, show, "\tref ", " "),
-        ActionKind::Mirred(_) => {
+        ActionKind::Mirred(_) | ActionKind::Csum(_) => {
             out.num("index", "\tindex ", row.index, "");
             references(out, row, show, " ref ", "");
+        }
+        ActionKind::Pedit(it) => {
+            out.num("index", " \t index ", row.index, "");
+            users(out, row, show, " ref ", "");
+            pedit::print_keys(out, it);
+            out.nl();
         }
         _ => {
             out.num("index", "\t index ", row.index, "");
@@ -144,15 +155,19 @@ fn action(out: &mut Out, row: &ActionRow, show: Show, devices: &dyn Devices, bou
     tail(out, row, show, bound);
 }
 
-/// Who uses it, and when.
+/// Who uses it, and when; a line's end.
 fn references(out: &mut Out, row: &ActionRow, show: Show, before: &str, after: &str) {
+    users(out, row, show, before, after);
+    out.nl();
+}
+
+fn users(out: &mut Out, row: &ActionRow, show: Show, before: &str, after: &str) {
     out.num("ref", before, row.refs, after);
     let bind = if after.is_empty() { " bind " } else { "bind " };
     out.num("bind", bind, row.binds, after);
     if show.stats {
         times(out, row);
     }
-    out.nl();
 }
 
 fn times(out: &mut Out, row: &ActionRow) {

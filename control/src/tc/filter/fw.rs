@@ -40,10 +40,7 @@ pub fn parse(handle: Option<&str>, words: &mut Words<'_>) -> Result<(u32, Option
     }
     while let Some(word) = words.peek() {
         if words.abbreviates("flowid") {
-            words.skip();
-            words.more()?;
-            let class = words.classid().ok_or_else(|| TcError::usage("Illegal \"classid\""))?;
-            options.common.classid = Some(class);
+            options.common.option_with(words, "flowid")?;
         } else if word == "indev" {
             words.skip();
             let name = words.peek().ok_or_else(|| TcError::usage("Illegal indev"))?;

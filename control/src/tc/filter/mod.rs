@@ -3,7 +3,9 @@
 //! [`parse`] reads a command, a [`table::FilterTable`] carries it out with the kernel's refusals, and [`print`] writes what
 //! is there as tc does. None of it does any I/O.
 
+pub mod basic;
 pub mod error;
+pub mod flower;
 pub mod fw;
 pub mod matchall;
 pub mod numbers;
@@ -11,6 +13,7 @@ pub mod out;
 pub mod print;
 pub mod table;
 pub mod u32;
+mod usage;
 pub mod words;
 
 use skiff_dataplane::net::IfIndex;
@@ -77,6 +80,10 @@ pub enum Options {
     Fw(fw::FwOptions),
     /// matchall.
     Matchall(Common),
+    /// flower.
+    Flower(Box<flower::FlowerOptions>),
+    /// basic.
+    Basic(basic::BasicOptions),
 }
 
 /// What all kinds may have.
@@ -270,10 +277,12 @@ impl<'a> Draft<'a> {
                 Some(words.devices.index(name).ok_or_else(unknown)?)
             }
         };
+        let create = matches!(self.verb, Verb::Add | Verb::Replace);
         let (mut handle, mut options) = (0, None);
         if let Some(kind) = &kind {
             words.skip();
-            let (number, read) = of_kind(kind, self.handle, &mut words)?;
+            let protocol = self.protocol.or(create.then_some(ETH_P_ALL));
+            let (number, read) = of_kind(kind, self.handle, protocol, &mut words)?;
             (handle, options) = (number, Some(read));
         } else if self.handle.is_some() && self.verb != Verb::Show {
             return Err(fail("Must specify filter type when using \"handle\""));
@@ -281,7 +290,6 @@ impl<'a> Draft<'a> {
         if get && self.handle.is_none() {
             return Err(fail("Must specify filter \"handle\""));
         }
-        let create = matches!(self.verb, Verb::Add | Verb::Replace);
         Ok(FilterCommand {
             verb: self.verb,
             dev,
@@ -313,12 +321,18 @@ fn once<'a, T>(
 }
 
 /// The number and the options of a filter of a kind.
-fn of_kind(kind: &str, handle: Option<&str>, words: &mut Words<'_>) -> Result<(u32, Options), TcError> {
-    // What parse_fopt returns becomes exit code 1.
-    let parsed = match kind {
+fn of_kind(
+    kind: &str,
+    handle: Option<&str>,
+    protocol: Option<u16>,
+    words: &mut Words<'_>,
+) -> Result<(u32, Options), TcError> {
+    match kind {
         "u32" => u32::parse(handle, words),
         "fw" => fw::parse(handle, words),
         "matchall" => matchall::parse(handle, words),
+        "flower" => flower::parse(handle, protocol, words),
+        "basic" => basic::parse(handle, words),
         _ => match words.peek() {
             Some(option) => Err(TcError::usage(format!(
                 "Unknown filter \"{kind}\", hence option \"{option}\" is unparsable"
@@ -328,8 +342,7 @@ fn of_kind(kind: &str, handle: Option<&str>, words: &mut Words<'_>) -> Result<(u
             }
             None => Ok((0, Options::None)),
         },
-    };
-    parsed
+    }
 }
 
 impl Common {
@@ -358,6 +371,18 @@ impl Common {
             return Ok(false);
         }
         Ok(true)
+    }
+
+    /// The same without `police`, where another word for the class may be abbreviated too.
+    fn option_with(&mut self, words: &mut Words<'_>, class: &str) -> Result<bool, TcError> {
+        if words.abbreviates(class) {
+            words.skip();
+            words.more()?;
+            let class = words.classid().ok_or_else(|| TcError::usage("Illegal \"classid\""))?;
+            self.classid = Some(class);
+            return Ok(true);
+        }
+        self.option(words, false)
     }
 
     /// What tc refuses at the end.

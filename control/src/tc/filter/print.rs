@@ -1,8 +1,11 @@
 //! Filters as tc prints them.
 
+mod flower;
 mod u32;
 
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::sched::cls::ematch::Tree;
+use skiff_dataplane::sched::cls::flow::Flower;
 use skiff_dataplane::sched::cls::u32::Node;
 use skiff_dataplane::sched::handle::TcHandle;
 
@@ -56,6 +59,10 @@ pub enum RowBody {
     Fw(u32),
     /// matchall.
     Matchall,
+    /// flower.
+    Flower(Box<Flower>),
+    /// basic: the expression.
+    Basic(Option<Tree>),
 }
 
 /// Where the filters of a show are, and what was asked for: what was named is not printed.
@@ -141,6 +148,8 @@ fn options(out: &mut Out, row: &FilterRow, show: Show, devices: &dyn Devices) {
         RowBody::U32(node) => u32::node(out, row, node, show, devices),
         RowBody::Fw(mask) => fw(out, row, *mask, show, devices),
         RowBody::Matchall => matchall(out, row, show, devices),
+        RowBody::Flower(it) => flower::print(out, row, it, show, devices),
+        RowBody::Basic(tree) => basic(out, row, tree.as_ref(), show, devices),
     }
 }
 
@@ -173,6 +182,23 @@ fn matchall(out: &mut Out, row: &FilterRow, show: Show, devices: &dyn Devices) {
         out.num("rule_hit", " (rule hit ", row.hits, ")");
     }
     actions(out, row, show, devices);
+}
+
+fn basic(out: &mut Out, row: &FilterRow, tree: Option<&Tree>, show: Show, devices: &dyn Devices) {
+    out.hex("handle", row.handle, format_args!("handle {:#x} ", row.handle));
+    flowid(out, row);
+    if let Some(tree) = tree {
+        let text = super::basic::print(tree, devices);
+        out.json_str("ematch", text.trim());
+        out.raw(text);
+    }
+    match (row.old_police, row.actions.as_slice()) {
+        (true, [police]) => {
+            out.nl();
+            print::old_police(out, police, show);
+        }
+        _ => actions(out, row, show, devices),
+    }
 }
 
 /// The class, as most kinds print it.

@@ -10,12 +10,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::sched::cls::ematch::Tree;
+use skiff_dataplane::sched::cls::flow::Flower;
 use skiff_dataplane::sched::cls::u32::Node;
 use skiff_dataplane::sched::cls::{FilterCells, FilterKind, FilterProgram, FilterSpec, compile};
 use skiff_dataplane::sched::handle::TcHandle;
 use skiff_dataplane::time::Instant;
 
+use super::basic::BasicOptions;
 use super::error::TcError;
+use super::flower::FlowerOptions;
 use super::fw::FwOptions;
 use super::words::Devices;
 use super::{Common, FilterCommand, Options, Verb};
@@ -24,7 +28,7 @@ use crate::tc::action::table::{ActionRef, ActionTable};
 /// First preference that is given when none is asked for; the next is one less.
 const AUTO_PREF: u16 = 0xc000;
 /// Kinds there are.
-const KINDS: [&str; 3] = ["u32", "fw", "matchall"];
+const KINDS: [&str; 5] = ["u32", "fw", "matchall", "flower", "basic"];
 
 /// The filters of one attachment point.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +39,8 @@ pub struct FilterTable {
     tables: Vec<u32::Table>,
     /// The number the next table's search begins with.
     next_table: u32,
+    /// The age of flower's next set of masks.
+    next_age: u64,
 }
 
 /// The filters of one preference.
@@ -68,6 +74,8 @@ enum Body {
     U32(Node),
     Fw,
     Matchall,
+    Flower(Box<Flower>),
+    Basic(Option<Tree>),
 }
 
 /// What a change needs beside the table.
@@ -195,6 +203,8 @@ impl FilterTable {
                 Some(Options::U32(options)) => self.set_u32(key, there, command.handle, options, cx),
                 Some(Options::Fw(options)) => self.set_fw(key, there, command.handle, options, cx),
                 Some(Options::Matchall(common)) => self.set_matchall(key, command.handle, common, cx),
+                Some(Options::Flower(options)) => self.set_flower(key, there, command.handle, options, cx),
+                Some(Options::Basic(options)) => self.set_basic(key, there, command.handle, options, cx),
                 Some(Options::None) | None => self.set_nothing(key, command.handle),
             },
         }
@@ -266,6 +276,62 @@ impl FilterTable {
             return Err(TcError::errno("File exists"));
         };
         pref.filters.push(Filter::new(handle.max(1), Body::Matchall, common, cx)?);
+        Ok(())
+    }
+
+    fn set_flower(
+        &mut self,
+        key: (u32, u16),
+        there: Option<Found>,
+        handle: u32,
+        options: &FlowerOptions,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), TcError> {
+        let mut options = options.clone();
+        if let Some(dev) = indev(options.indev.as_deref(), cx.devices)? {
+            options.indev(dev);
+        }
+        let Some(pref) = self.prefs.get_mut(&key) else { return Ok(()) };
+        let of = |f: &Filter| match &f.body {
+            Body::Flower(flower) => Some((f.handle, (**flower).clone())),
+            _ => None,
+        };
+        let others: Vec<(u32, Flower)> = pref.filters.iter().filter_map(of).collect();
+        let mut flower = options.flower;
+        let same = |other: &Flower| {
+            other.same_mask(&flower)
+                && other.words().eq(flower.words())
+                && (other.dst_ports, other.src_ports) == (flower.dst_ports, flower.src_ports)
+        };
+        if others.iter().any(|(number, other)| *number != handle && same(other)) {
+            return Err(TcError::errno("File exists"));
+        }
+        flower.age = match others.iter().find(|(_, other)| other.same_mask(&flower)) {
+            Some((_, other)) => other.age,
+            None => {
+                self.next_age += 1;
+                self.next_age
+            }
+        };
+        let number = if handle == 0 { pref.free_number() } else { handle };
+        let filter = Filter::new(number, Body::Flower(Box::new(flower)), &options.common, cx)?;
+        pref.put(there, filter, cx.actions, true);
+        pref.filters.sort_by_key(|f| f.handle);
+        Ok(())
+    }
+
+    fn set_basic(
+        &mut self,
+        key: (u32, u16),
+        there: Option<Found>,
+        handle: u32,
+        options: &BasicOptions,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), TcError> {
+        let Some(pref) = self.prefs.get_mut(&key) else { return Ok(()) };
+        let number = if handle == 0 { pref.free_number() } else { handle };
+        let filter = Filter::new(number, Body::Basic(options.tree.clone()), &options.common, cx)?;
+        pref.put(there, filter, cx.actions, false);
         Ok(())
     }
 
@@ -359,6 +425,8 @@ impl FilterTable {
                     Body::U32(node) => FilterKind::U32(node.clone()),
                     Body::Fw => FilterKind::Fw { mask: pref.fw_mask.unwrap_or(u32::MAX) },
                     Body::Matchall => FilterKind::Matchall,
+                    Body::Flower(flower) => FilterKind::Flower(flower.clone()),
+                    Body::Basic(tree) => FilterKind::Basic(tree.clone()),
                 };
                 specs.push(FilterSpec {
                     classid: f.classid,
@@ -387,6 +455,25 @@ fn is_u32(filter: &Filter, handle: u32) -> bool {
 }
 
 impl Pref {
+    /// The lowest number nobody has.
+    fn free_number(&self) -> u32 {
+        let mut taken: Vec<u32> = self.filters.iter().map(|f| f.handle).collect();
+        taken.sort_unstable();
+        (1..=u32::MAX).find(|n| taken.binary_search(n).is_err()).unwrap_or(1)
+    }
+
+    /// Puts a filter in another's place, with nothing left of that but its number, or behind or before all others.
+    fn put(&mut self, there: Option<Found>, filter: Filter, actions: &mut ActionTable, behind: bool) {
+        match there {
+            Some(Found::Filter(_, at)) => {
+                let class = filter.classid;
+                self.replace(at, filter, Some(class), actions);
+            }
+            _ if behind => self.filters.push(filter),
+            _ => self.filters.insert(0, filter),
+        }
+    }
+
     /// Puts a filter in another's place. Its class stays if none is given, as fw and u32 have it.
     fn replace(&mut self, at: usize, filter: Filter, classid: Option<TcHandle>, actions: &mut ActionTable) {
         let Some(place) = self.filters.get_mut(at) else { return };

@@ -510,3 +510,192 @@ filter protocol ip pref 6 fw chain 0
 "
     );
 }
+
+#[test]
+fn flower_keys_are_printed_as_by_tc() {
+    let mut lab = Lab::default();
+    lab.ok(&[
+        "add dev cls1 ingress protocol ip prio 3 flower ip_proto tcp dst_ip 10.0.0.1/24 src_ip 192.0.2.7 dst_port 80 src_port 1024-2047 tcp_flags 0x2/0x12 ip_tos 16/0xfc ip_ttl 64 classid 1:10",
+        "add dev cls1 ingress protocol 802.1q prio 4 flower vlan_id 100 vlan_prio 5 vlan_ethtype ip dst_mac 02:00:00:00:00:01/40 ip_proto udp dst_port 53/0xff00 action drop",
+        "add dev cls1 ingress protocol arp prio 5 flower arp_op request arp_tip 10.0.0.0/8 arp_sha 02:00:00:00:00:09 indev lo skip_hw",
+        "add dev cls1 ingress protocol ip prio 6 flower ip_proto icmp type 8 code 0/1 ip_flags nofrag action continue",
+        "add dev cls1 ingress protocol ipv6 prio 7 handle 9 flower src_ip 2001:db8::/32 ip_proto 33",
+        "add dev cls1 ingress protocol all prio 8 flower",
+    ]);
+    let refuse = |lab: &mut Lab, line: &str, text: &str| lab.refuses(line, 1, text);
+    refuse(
+        &mut lab,
+        "add dev cls1 ingress protocol arp prio 9 flower ip_proto tcp",
+        "Illegal \"eth_type\" for ip proto\nIllegal \"ip_proto\"",
+    );
+    refuse(
+        &mut lab,
+        "add dev cls1 ingress protocol ip prio 9 flower dst_port 80",
+        "\nIllegal \"dst_port\"".trim_start(),
+    );
+    refuse(
+        &mut lab,
+        "add dev cls1 ingress protocol ip prio 9 flower ct_state +trk",
+        "\"ct_state\" is not supported",
+    );
+    refuse(
+        &mut lab,
+        "add dev cls1 ingress protocol ip prio 9 flower vlan_id 3",
+        "Can't set \"vlan_id\" if ethertype isn't 802.1Q or 802.1AD and num_of_vlans is 0",
+    );
+    lab.refuses(
+        "add dev cls1 ingress protocol ipv6 prio 7 flower src_ip 2001:db8::/32 ip_proto 33",
+        2,
+        &format!("RTNETLINK answers: File exists{KERNEL}"),
+    );
+    assert_eq!(
+        lab.show("show dev cls1 ingress"),
+        "filter protocol ip pref 3 flower chain 0 
+filter protocol ip pref 3 flower chain 0 handle 0x1 classid 1:10 
+  eth_type ipv4
+  ip_proto tcp
+  ip_tos 16/0xfc
+  ip_ttl 64
+  dst_ip 10.0.0.1/24
+  src_ip 192.0.2.7
+  dst_port 80
+  src_port 1024-2047
+  tcp_flags 0x2/12
+  not_in_hw
+filter protocol 802.1Q pref 4 flower chain 0 
+filter protocol 802.1Q pref 4 flower chain 0 handle 0x1 
+  vlan_id 100
+  vlan_prio 5
+  vlan_ethtype ip
+  dst_mac 02:00:00:00:00:01/40
+  eth_type ipv4
+  ip_proto udp
+  dst_port 53/0xff00
+  not_in_hw
+\taction order 1: gact action drop
+\t random type none pass val 0
+\t index 1 ref 1 bind 1
+
+filter protocol arp pref 5 flower chain 0 
+filter protocol arp pref 5 flower chain 0 handle 0x1 
+  indev lo
+  eth_type arp
+  arp_tip 10.0.0.0/8
+  arp_op request
+  arp_sha 02:00:00:00:00:09
+  skip_hw
+  not_in_hw
+filter protocol ip pref 6 flower chain 0 
+filter protocol ip pref 6 flower chain 0 handle 0x1 
+  eth_type ipv4
+  ip_proto icmp
+  icmp_type 8
+  icmp_code 0/1
+  ip_flags nofrag
+  not_in_hw
+\taction order 1: gact action continue
+\t random type none pass val 0
+\t index 2 ref 1 bind 1
+
+filter protocol ipv6 pref 7 flower chain 0 
+filter protocol ipv6 pref 7 flower chain 0 handle 0x9 
+  eth_type ipv6
+  ip_proto 33
+  src_ip 2001:db8::/32
+  not_in_hw
+filter protocol all pref 8 flower chain 0 
+filter protocol all pref 8 flower chain 0 handle 0x1 
+  not_in_hw
+"
+    );
+}
+
+#[test]
+fn basic_expressions_are_read_and_printed() {
+    let mut lab = Lab::default();
+    lab.ok(&[
+        "add dev cls1 ingress protocol ip prio 1 basic match 'meta(priority eq 1) and not (cmp(u16 at 2 layer 1 mask 0xff gt 5) or u32(u8 6 0xff at 9))' classid 1:3",
+        "add dev cls1 ingress protocol ip prio 1 basic match meta(dev eq \"lo\") flowid 1:4",
+        "add dev cls1 ingress protocol ip prio 2 basic match 'nbyte(\"ab\\x01\" at 14 layer link) OR meta(nf_mark shift 4 mask 0xf lt 3)' action ok",
+    ]);
+    for bad in [
+        "'meta(priority'",
+        "'meta(nosuch eq 1)'",
+        "'foo(1)'",
+        "'meta(priority eq 1) and'",
+        "'cmp(u9 at 1 eq 1)'",
+        "'(meta(priority eq 1)'",
+        "'meta(dev eq \"x\")'",
+    ] {
+        let err = lab
+            .tc(&format!("add dev cls1 ingress protocol ip prio 1 basic match {bad} flowid 1:1"))
+            .unwrap_err();
+        assert!(err.exit == 1 && err.text.ends_with("Illegal \"ematch\""), "{bad}: {err}");
+    }
+    assert_eq!(
+        lab.show("show dev cls1 ingress"),
+        "filter protocol ip pref 1 basic chain 0 
+filter protocol ip pref 1 basic chain 0 handle 0x2 flowid 1:4 
+  meta(dev eq lo)
+
+filter protocol ip pref 1 basic chain 0 handle 0x1 flowid 1:3 
+  meta(priority eq 1)
+  AND NOT (
+    cmp(u16 at 2 layer 1 mask 0xff gt 5)
+    OR u32(00060000/00ff0000 at 8)
+  ) 
+filter protocol ip pref 2 basic chain 0 
+filter protocol ip pref 2 basic chain 0 handle 0x1 
+  nbyte(61 62 01 \"ab.\" at 14 layer 0)
+  OR meta(nf_mark shift 4 mask 0x0000000f lt 3)
+
+\taction order 1: gact action pass
+\t random type none pass val 0
+\t index 1 ref 1 bind 1
+
+"
+    );
+}
+
+#[test]
+fn the_other_actions_are_printed_as_by_tc() {
+    let mut lab = Lab::default();
+    lab.ok(&["add dev cls1 ingress protocol ip prio 1 matchall \
+        action skbedit priority 1:10 mark 7/0xff ptype host \
+        action pedit ex munge ip ttl decrement munge eth src set 02:00:00:00:00:01 munge tcp dport set 80 pipe \
+        action csum ip4h and tcp pipe index 4 \
+        action vlan push id 5 priority 3 \
+        action vlan pop continue cookie 0a0b \
+        action goto chain 7"]);
+    assert_eq!(
+        lab.show("show dev cls1 ingress"),
+        "filter protocol ip pref 1 matchall chain 0 
+filter protocol ip pref 1 matchall chain 0 handle 0x1 
+  not_in_hw
+\taction order 1: skbedit  priority 1:10 mark 7/0xff ptype host pipe
+\t index 1 ref 1 bind 1
+
+\taction order 2:  pedit action pipe keys 4
+ \t index 1 ref 1 bind 1
+\t key #0  at ipv4+8: add ff000000 mask 00ffffff
+\t key #1  at eth+4: val 00000200 mask ffff0000
+\t key #2  at eth+8: val 00000001 mask 00000000
+\t key #3  at tcp+0: val 00000050 mask ffff0000
+
+\taction order 3: csum (iph, tcp) action pipe
+\tindex 4 ref 1 bind 1
+
+\taction order 4: vlan  push id 5 protocol 802.1Q priority 3 pipe
+\t index 1 ref 1 bind 1
+
+\taction order 5: vlan  pop continue
+\t index 2 ref 1 bind 1
+\tcookie 0a0b
+
+\taction order 6: gact action goto chain 7
+\t random type none pass val 0
+\t index 1 ref 1 bind 1
+
+"
+    );
+}

@@ -257,7 +257,10 @@ impl Action {
         let on = self.spec.control;
         let control = match &self.spec.kind {
             ActionKind::Gact(gact) => gact.decide(on, self.cells.nth(), || host.random()),
-            ActionKind::Police(police) => self.police(police, host.now(), len),
+            ActionKind::Police(police) => {
+                let conforms = self.conforms(host.now(), len, skb.len() as u32);
+                if conforms { police.conform } else { self.exceeds() }
+            }
             ActionKind::Mirred(mirred) => return self.mirred(*mirred, host, skb),
             ActionKind::Skbedit(edit) => {
                 edit.apply(skb);
@@ -284,11 +287,11 @@ impl Action {
         Ran::Control(control)
     }
 
-    fn police(&self, police: &police::Police, now: Instant, len: u32) -> Control {
-        let conforms = self.meter.as_ref().is_none_or(|meter| meter.take(&self.bucket, now, len));
-        if conforms {
-            return police.conform;
-        }
+    fn conforms(&self, now: Instant, len: u32, frame: u32) -> bool {
+        self.meter.as_ref().is_none_or(|meter| meter.take(&self.bucket, now, len, frame))
+    }
+
+    fn exceeds(&self) -> Control {
         self.cells.over();
         self.spec.control
     }

@@ -137,10 +137,11 @@ impl Meter {
         Meter { largest: police.largest(), rate, peak, packets, layer: police.layer }
     }
 
-    /// Takes what a packet of `len` bytes costs. Whether it conforms; if not, nothing is taken.
+    /// Takes what a packet costs that is charged for `len` bytes and is `frame` bytes long. Whether it conforms; if not,
+    /// nothing is taken.
     #[inline]
-    pub fn take(&self, buckets: &Buckets, now: Instant, len: u32) -> bool {
-        if len > self.largest {
+    pub fn take(&self, buckets: &Buckets, now: Instant, len: u32, frame: u32) -> bool {
+        if frame > self.largest {
             return false;
         }
         let Some(rate) = &self.rate else { return true };
@@ -165,7 +166,7 @@ mod tests {
     fn conforming(police: Police, len: u32, gap: u64, packets: u64) -> u64 {
         let (meter, buckets) = (Meter::new(&police), Buckets::default());
         let at = |i| Instant::from_nanos(1_000_000_000 + i * gap);
-        (0..packets).filter(|i| meter.take(&buckets, at(*i), len)).count() as u64
+        (0..packets).filter(|i| meter.take(&buckets, at(*i), len, len)).count() as u64
     }
 
     #[test]
@@ -208,7 +209,7 @@ mod tests {
     fn idle_time_of_any_length_fills_the_bucket_once() {
         let (meter, buckets) =
             (Meter::new(&Police { rate: 1000, burst: 3000, ..Police::default() }), Buckets::default());
-        let burst = |at: Instant| (0..10).filter(|_| meter.take(&buckets, at, 1000)).count();
+        let burst = |at: Instant| (0..10).filter(|_| meter.take(&buckets, at, 1000, 1000)).count();
         for days in [0, 1, 100, 150, 208, 300, 1000] {
             assert_eq!(burst(Instant::from_secs(days * 86_400 + 5)), 3, "{days}");
         }

@@ -111,7 +111,7 @@ pub enum Meta {
     Random,
     /// The EtherType, its bytes as they stand on the wire, read as the kernel's machine reads them (little endian).
     Protocol,
-    /// Who it was for.
+    /// Its length, bytes.
     PktLen,
     /// Length of what is behind the first bytes; the kernel's fragments. Always 0 here.
     DataLen,
@@ -121,12 +121,14 @@ pub enum Meta {
     NfMark,
     /// The device: where it leaves on its way out, where it came in on its way in.
     Dev,
+    /// A device, by its name.
+    Named(IfIndex),
     /// Control information of the tag; a packet without one matches nothing.
     Vlan,
 }
 
 impl Tree {
-    /// Whether the packet is one of its. `ingress`: it is on its way in.
+    /// Whether the packet is one of its.
     pub fn matches(&self, view: &View<'_>) -> bool {
         match self {
             Tree::Leaf(leaf) => leaf.matches(view).unwrap_or(false),
@@ -192,6 +194,7 @@ impl Operand {
             Meta::DataLen => 0,
             Meta::Priority => view.priority,
             Meta::NfMark => view.mark,
+            Meta::Named(dev) => dev.0.into(),
             Meta::Dev if view.oif != IfIndex::NONE => view.oif.0.into(),
             Meta::Dev => view.iif.0.into(),
             Meta::Vlan => view.tag?.tci.into(),

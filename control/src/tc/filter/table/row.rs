@@ -114,6 +114,8 @@ fn row(key: (u32, u16), of: &Pref, f: &Filter, actions: &ActionTable, now: Insta
             Body::U32(node) => RowBody::U32(node.clone()),
             Body::Fw => RowBody::Fw(of.fw_mask.unwrap_or(u32::MAX)),
             Body::Matchall => RowBody::Matchall,
+            Body::Flower(flower) => RowBody::Flower(flower.clone()),
+            Body::Basic(tree) => RowBody::Basic(tree.clone()),
         },
         classid: f.classid,
         indev: f.indev,
