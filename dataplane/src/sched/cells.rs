@@ -180,7 +180,7 @@ pub struct ClassCells {
     pub backlog: Counter,
     /// Times it ran out of its ceiling.
     pub overlimits: Counter,
-    /// Packets dropped in it and below.
+    /// Packets dropped on their way into it; not those that a change of the tree drops.
     pub drops: Counter,
 }
 

@@ -1,6 +1,7 @@
 //! What is touched of a class with every packet: one cache line of it, and one more of a leaf.
 
 use super::params::MAX_DEPTH;
+use crate::sched::cells::ClassCells;
 use crate::sched::params::HtbClassParams;
 use crate::sched::queue::Fifo;
 
@@ -141,6 +142,13 @@ impl Class {
         self.charged_at = now;
     }
 
+    /// What tc shows, in its ticks of 64 ns.
+    #[inline]
+    pub(super) fn show_tokens(&self, cells: &ClassCells) {
+        cells.tokens.set(self.tokens >> (6 + FRACTION));
+        cells.ctokens.set(self.ctokens >> (6 + FRACTION));
+    }
+
     /// The mode it should be in, `earned` after it was charged, and how long that will last at least.
     #[inline]
     pub(super) fn due_mode(&self, earned: i64, hysteresis: bool) -> (Mode, i64) {
@@ -167,12 +175,6 @@ impl Class {
 #[inline]
 pub(super) fn nanos_up(tokens: i64) -> u64 {
     (tokens + (1 << FRACTION) - 1).max(0) as u64 >> FRACTION
-}
-
-/// Tokens in 64 ns, as tc shows them.
-#[inline]
-pub(super) fn ticks(tokens: i64) -> i64 {
-    tokens >> (6 + FRACTION)
 }
 
 /// What `len` bytes cost: a multiplication instead of a division by the rate.

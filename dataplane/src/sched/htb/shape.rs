@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::class::{Class, LEVELS, Leaf, Mode, NIL, ticks};
+use super::class::{Class, LEVELS, Leaf, Mode, NIL};
 use super::round::Round;
 use super::tree::{Inner, Layers, Tree};
 use crate::core::counters::Counter;
@@ -22,8 +22,7 @@ impl Tree {
         let mut class = Class::new(params, parent, now);
         let leaf = Leaf::new(params, limit);
         let layers = Layers { rate: params.rate_layer, ceil: params.ceil_layer };
-        cells.tokens.set(ticks(class.tokens));
-        cells.ctokens.set(ticks(class.ctokens));
+        class.show_tokens(&cells);
         let at = self.free.pop().unwrap_or(self.classes.len() as u32);
         if let Some(parent) = self.classes.get(parent as usize) {
             class.place = self.adopt(parent.inner, at);
@@ -127,6 +126,7 @@ impl Tree {
         let class = &mut self.classes[parent as usize];
         (class.level, class.inner, class.active) = (0, NIL, 0);
         class.fill(now);
+        class.show_tokens(&self.cells[parent as usize]);
         self.leaves[parent as usize].renew();
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::class::{Class, LEVELS, Leaf, Mode, NIL, nanos_up, ticks};
+use super::class::{Class, LEVELS, Leaf, Mode, NIL, nanos_up};
 use super::prefetch::Ahead;
 use super::round::Round;
 use super::wheel::Wheel;
@@ -332,8 +332,7 @@ impl Tree {
             } else if own_level < level {
                 cells.borrowed.add(1);
             }
-            cells.tokens.set(ticks(class.tokens));
-            cells.ctokens.set(ticks(class.ctokens));
+            class.show_tokens(cells);
             self.update_mode(at, now, 0, overlimits);
             if parent == NIL {
                 return;

@@ -170,7 +170,9 @@ fn a_leaf_becomes_a_parent_and_a_leaf_again() {
     sim.fill(10, 1000, 5);
     assert_eq!(sim.add(10, 100, mbit(1.0).ceil(100.0)), dropped(5, 5000));
     assert_eq!(sim.world.dropped.0.len(), 5);
+    // The discipline counts them, the class does not: it dropped none on their way in.
     assert_eq!((sim.htb.cells().drops.get(), sim.htb.held()), (5, Held::default()));
+    assert_eq!(sim.cells(10).drops.get(), 0);
     sim.check_counts();
     assert_eq!(sim.send(id(10), 100).code, Xmit::Success);
     assert_eq!((sim.direct_packets(), sim.cells(10).qlen.get()), (1, 0));
@@ -201,7 +203,9 @@ fn a_class_whose_debt_is_gone_with_its_children() {
     sim.link = None;
     sim.fill(10, FRAME, 10);
     while sim.take().is_ok() {}
+    assert!(sim.cells(1).tokens.get() < 0);
     sim.delete(10);
+    assert_eq!((sim.cells(1).tokens.get(), sim.cells(1).ctokens.get()), (215_625, 215_625));
     sim.fill(1, 345, 7);
     // Its buckets of 1725 bytes are full.
     let at = sim.departures();
