@@ -143,12 +143,12 @@ impl Tree {
     /// Puts an active class where it belongs by its mode.
     fn link(&mut self, mut at: u32) {
         let mut mask = self.classes[at as usize].active;
-        loop {
+        while mask != 0 {
             let class = &self.classes[at as usize];
             let (mode, parent, place) = (class.mode, class.parent, class.place);
             match mode {
                 Mode::CanSend => return self.join_rows(at, mask),
-                Mode::MayBorrow if parent != NIL && mask != 0 => {}
+                Mode::MayBorrow if parent != NIL => {}
                 _ => return,
             }
             let feeds = self.classes[parent as usize].inner as usize * LEVELS;
@@ -168,12 +168,12 @@ impl Tree {
     /// Takes an active class from where it is by its mode.
     fn unlink(&mut self, mut at: u32) {
         let mut mask = self.classes[at as usize].active;
-        loop {
+        while mask != 0 {
             let class = &self.classes[at as usize];
             let (mode, parent, place) = (class.mode, class.parent, class.place);
             match mode {
                 Mode::CanSend => return self.leave_rows(at, mask),
-                Mode::MayBorrow if parent != NIL && mask != 0 => {}
+                Mode::MayBorrow if parent != NIL => {}
                 _ => return,
             }
             let feeds = self.classes[parent as usize].inner as usize * LEVELS;
