@@ -16,6 +16,14 @@ fn qdisc(skiff: &Skiff, handle: &str) -> Value {
     found.unwrap_or_else(|| panic!("no discipline {handle}: {rows}"))
 }
 
+/// What ping says of each answer, milliseconds, the shortest first.
+fn round_trips(text: &str) -> Vec<f64> {
+    let times = text.lines().filter_map(|line| line.split_once("time=")?.1.split(' ').next()?.parse().ok());
+    let mut times: Vec<f64> = times.collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
 fn number(row: &Value, name: &str) -> u64 {
     row[name].as_u64().unwrap_or_else(|| panic!("no number {name}: {row}"))
 }
@@ -32,10 +40,14 @@ fn the_example_divides_the_line() {
     let load = Load::start(&lab.a, &lab.b, B_ADDR, &flows);
     std::thread::sleep(Duration::from_secs(2));
     let rates = load.rates(Duration::from_secs(3));
-    let pings = ping(&lab.a, &format!("-q -c 200 -i 0.005 -W 2 {B_ADDR}"));
+    let pings = ping(&lab.a, &format!("-c 1000 -i 0.002 -W 2 {B_ADDR}"));
     load.stop();
-    println!("calls {:.2}, web {:.2}, rest {:.2} Mbit/s; {}", rates[0], rates[1], rates[2], pings.text);
-    pings.expect_all(200);
+    println!("calls {:.2}, web {:.2}, rest {:.2} Mbit/s", rates[0], rates[1], rates[2]);
+    // Both ways through the router and two hosts; one way in the first class.
+    let times = round_trips(&pings.text);
+    let at = |share: f64| times[(share * (times.len() - 1) as f64) as usize];
+    println!("{} pings: p50 {} ms, p99 {} ms, the longest {} ms", times.len(), at(0.5), at(0.99), at(1.0));
+    pings.expect_all(1000);
     assert!((rates[0] - 4.0).abs() < 0.1, "calls come whole: {rates:?}");
     assert!((rates.iter().sum::<f64>() - 50.0).abs() < 1.5, "the line is full: {rates:?}");
     // 30 and 15 are theirs. The rest is shared by quanta of 37,500 and 18,750 bytes.

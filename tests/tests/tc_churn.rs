@@ -126,8 +126,9 @@ fn random_changes_of_trees_lose_no_packet() {
         "[interface.in0]\ndevice = \"vdev:net_pcap0,rx_pcap={capture},infinite_rx=1\"\naddresses = [\"10.9.0.1/24\"]\n"
     );
     for n in 0..2 {
-        config +=
-            &format!("[interface.out{n}]\ndevice = \"vdev:net_null{n},no-rx=1\"\naddresses = [\"10.{n}.0.1/24\"]\n");
+        config += &format!(
+            "[interface.out{n}]\ndevice = \"vdev:net_null{n},no-rx=1\"\naddresses = [\"10.{n}.0.1/24\"]\n"
+        );
     }
     config += "[interface.v1]\nvlan = { parent = \"out1\", id = 7 }\naddresses = [\"10.2.0.1/24\"]\n";
     for (n, dev) in DEVICES.iter().enumerate() {
