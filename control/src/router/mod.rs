@@ -141,6 +141,8 @@ pub struct Router {
     qdisc_owners: BTreeMap<IfIndex, u16>,
     /// Every device's tree of disciplines.
     tc: crate::tc::Picture,
+    /// A device with a tree is gone since the last configuration.
+    tc_lost: bool,
     /// What the drivers of ports with VLANs were told.
     filters: vlan::PortFilters,
     /// The grace period under way for removed neighbour entries, and the serial of those it covers.
@@ -200,6 +202,7 @@ impl Router {
             mc,
             qdisc_owners: BTreeMap::new(),
             tc: crate::tc::Picture::default(),
+            tc_lost: false,
             filters: vlan::PortFilters::default(),
             neigh_epoch: None,
             neigh_serial: 0,

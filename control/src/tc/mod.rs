@@ -9,7 +9,7 @@
 
 mod batch;
 mod error;
-mod filter;
+mod filters;
 mod parse;
 mod print;
 mod request;
@@ -71,6 +71,11 @@ pub fn run(call: &Call, picture: &mut Picture, devices: &dyn Devices) -> (Reply,
         Err(error) => Some(error),
     };
     session.reply(failed)
+}
+
+/// Where each command in `text` begins, bytes.
+pub fn starts(text: &str) -> Vec<usize> {
+    batch::lines(text).iter().map(|line| line.start).collect()
 }
 
 /// A line of a text of commands that is wrong.
@@ -167,7 +172,7 @@ impl<'a> Session<'a> {
                 let warning = picture.change(dev, &mut self.ops, |tree| tree.class(verb, &change))?;
                 self.stderr.push_str(&warning.unwrap_or_default());
             }
-            Request::Filter(object, words) => filter::run(self, object, &words)?,
+            Request::Filter(object, words) => filters::run(self, object, &words)?,
         }
         Ok(())
     }
