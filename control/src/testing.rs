@@ -20,6 +20,7 @@ use skiff_dataplane::netfilter::ip_tables::rule::RuleCounters;
 use skiff_dataplane::netfilter::queue::NfQueue;
 use skiff_dataplane::sched::cells::Special;
 use skiff_dataplane::sched::handle::TcHandle;
+use skiff_dataplane::time::Instant;
 use skiff_pmd::{Link, PortId, PortStats};
 
 use crate::facts::*;
@@ -190,7 +191,7 @@ fn tree() -> Arc<Tree> {
                     class add dev wan0 parent 2:1 classid 2:10 htb rate 8mbit\n\
                     qdisc add dev wan0 parent 2:10 handle 3: red limit 400k avpkt 1000 bandwidth 10mbit ecn\n";
     let mut picture = Picture::default();
-    crate::tc::load(commands, &mut picture, &OneDevice).expect("good commands");
+    crate::tc::load(commands, &mut picture, &OneDevice, Instant::ZERO).expect("good commands");
     let tree = picture.trees().next().map(|(_, tree)| Arc::clone(tree)).expect("a tree");
     let class = &tree.htb_class(TcHandle::new(2, 0x10)).expect("the class").cells;
     for (counter, n) in

@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use skiff_control::tc::{Call, Device, Devices, Picture, run};
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::time::Instant;
 
 struct One;
 
@@ -24,15 +25,15 @@ fuzz_target!(|text: &str| {
         args: args.iter().map(|&word| word.to_owned()).collect(),
         input: input.to_owned(),
     };
-    let (reply, ops) = run(&call(&["-batch", "-"], text), &mut picture, &One);
-    assert!(reply.exit == 0 || ops.is_empty() && picture.trees().next().is_none());
+    let (reply, changes) = run(&call(&["-batch", "-"], text), &mut picture, &One, Instant::ZERO);
+    assert!(reply.exit == 0 || changes.ops.is_empty() && picture.trees().next().is_none());
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let _ = run(&call(&words, ""), &mut picture, &One);
+        let _ = run(&call(&words, ""), &mut picture, &One, Instant::ZERO);
     }
     for show in ["qdisc", "class"] {
         for options in ["-s", "-j"] {
-            let (reply, _) = run(&call(&[options, "-d", show, "show"], ""), &mut picture, &One);
+            let (reply, _) = run(&call(&[options, "-d", show, "show"], ""), &mut picture, &One, Instant::ZERO);
             assert_eq!(reply.exit, 0);
         }
     }

@@ -23,7 +23,7 @@ fn traffic() -> Vec<Vec<u8>> {
             [2, 0, 0, 0, 0, 9],
             [10, 9, 0, (i % 7) as u8 + 2],
             to,
-            20 + 90 * usize::from(i % 16),
+            60 + 90 * usize::from(i % 16),
         );
         frame[36..38].copy_from_slice(&(5000 + i % 40).to_be_bytes());
         frames.push(frame);
@@ -126,8 +126,9 @@ fn random_changes_of_trees_lose_no_packet() {
         "[interface.in0]\ndevice = \"vdev:net_pcap0,rx_pcap={capture},infinite_rx=1\"\naddresses = [\"10.9.0.1/24\"]\n"
     );
     for n in 0..2 {
-        config +=
-            &format!("[interface.out{n}]\ndevice = \"vdev:net_null{n}\"\naddresses = [\"10.{n}.0.1/24\"]\n");
+        config += &format!(
+            "[interface.out{n}]\ndevice = \"vdev:net_null{n},no-rx=1\"\naddresses = [\"10.{n}.0.1/24\"]\n"
+        );
     }
     config += "[interface.v1]\nvlan = { parent = \"out1\", id = 7 }\naddresses = [\"10.2.0.1/24\"]\n";
     for (n, dev) in DEVICES.iter().enumerate() {

@@ -272,8 +272,11 @@ impl Planted {
 
 /// prio with an htb in each of two bands: a class has a number of 16 bits.
 fn two_htb(shape: &Shape) -> Vec<Op> {
-    let priomap = DEFAULT_PRIOMAP.map(|band| band.min(1));
-    let spec = QdiscSpec::Prio(PrioParams { bands: 2, priomap, limit: 1000 });
+    let spec = QdiscSpec::Prio(PrioParams {
+        bands: 2,
+        priomap: DEFAULT_PRIOMAP.map(|band| band.min(1)),
+        limit: LEAF,
+    });
     let cells = Arc::new(QdiscCells::for_spec(&spec));
     let mut planted = Planted {
         ops: vec![TreeOp::Root(Some(build::<Skb>(TcHandle::new(1, 0), &spec, cells)))],

@@ -1,6 +1,7 @@
 //! `[traffic-control]`: `commands`, lines of `tc -batch`.
 
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::time::Instant;
 
 use super::diag::{At, Fault, Pos, Source};
 use super::model::{Config, DEFAULT_MTU, TrafficControl};
@@ -27,7 +28,7 @@ pub(super) fn read<'t>(
     let place = |offset: usize| if start > 0 { source.pos(start + offset) } else { text.pos };
     let places = tc::starts(text.value).into_iter().map(|at| (at, place(at))).collect();
     let commands = TrafficControl { commands: text.value.to_owned(), places };
-    match tc::load(text.value, &mut Picture::default(), &InFile { names, config }) {
+    match tc::load(text.value, &mut Picture::default(), &InFile { names, config }, Instant::ZERO) {
         Ok(_) => Some(At::new(commands, text.pos)),
         Err(faults) => {
             for fault in faults {

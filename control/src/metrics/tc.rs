@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skiff_dataplane::sched::cells::{HtbCells, QdiscCells, RedCells, Special};
+use skiff_dataplane::sched::cells::{EVENT_LAG_BOUNDS, QdiscCells, RedCells, Special};
 use skiff_dataplane::sched::handle::TcHandle;
 
 use super::page::{Family, Page, families};
@@ -39,6 +39,8 @@ families! {
         "Packets in the discipline and below.";
 
     DIRECT: counter "skiff_htb_direct_packets_total" ["port", "qdisc"] = "Packets sent unshaped.";
+    EVENTS: counter "skiff_htb_events_total" ["port", "qdisc"] = "Times a class was looked at because its tokens had come.";
+    EVENT_LAG: histogram "skiff_htb_event_lag_seconds" ["port", "qdisc"] = "How much later than its tokens.";
     PROB_DROP: counter "skiff_red_prob_drop_total" ["port", "qdisc"] = "Packets dropped between the thresholds.";
     PROB_MARK: counter "skiff_red_prob_mark_total" ["port", "qdisc"] = "Packets marked between the thresholds.";
     FORCED_DROP: counter "skiff_red_forced_drop_total" ["port", "qdisc"] = "Packets dropped above the upper threshold.";
@@ -73,7 +75,13 @@ fn qdisc(page: &mut Page, port: &str, node: &Node) {
     let labels = [port, handle.as_str()];
     match &cells.special {
         Special::None => {}
-        Special::Htb(HtbCells { direct_packets }) => page.add(&DIRECT, labels, direct_packets.get()),
+        Special::Htb(htb) => {
+            page.add(&DIRECT, labels, htb.direct_packets.get());
+            page.add(&EVENTS, labels, htb.events.get());
+            let bounds = EVENT_LAG_BOUNDS.iter().map(|ns| *ns as f64 / 1e9).chain([f64::INFINITY]);
+            let lags = bounds.zip(htb.event_lags.iter().map(|count| count.get()));
+            page.histogram(&EVENT_LAG, labels, lags, htb.event_lag.get() as f64 / 1e9);
+        }
         Special::Red(red) => {
             page.add(&PROB_DROP, labels, red.prob_drop.get());
             page.add(&PROB_MARK, labels, red.prob_mark.get());

@@ -37,7 +37,7 @@ use skiff_dataplane::neigh::cache::NeighCache;
 use skiff_dataplane::neigh::proxies::ProxyAddresses;
 use skiff_dataplane::neigh::table::NeighId;
 use skiff_dataplane::net::{IfIndex, MacAddr};
-use skiff_dataplane::netfilter::hooks::Hooks;
+use skiff_dataplane::netfilter::hooks::{Hook, HookEntry, Hooks};
 use skiff_dataplane::skb::Skb;
 use skiff_pmd::{Pool, Port};
 
@@ -143,6 +143,8 @@ pub struct Router {
     tc: crate::tc::Picture,
     /// A device with a tree is gone since the last configuration.
     tc_lost: bool,
+    /// Filters of `ingress` and `clsact`.
+    tc_hooks: Vec<(Hook, HookEntry)>,
     /// What the drivers of ports with VLANs were told.
     filters: vlan::PortFilters,
     /// The grace period under way for removed neighbour entries, and the serial of those it covers.
@@ -203,6 +205,7 @@ impl Router {
             qdisc_owners: BTreeMap::new(),
             tc: crate::tc::Picture::default(),
             tc_lost: false,
+            tc_hooks: Vec::new(),
             filters: vlan::PortFilters::default(),
             neigh_epoch: None,
             neigh_serial: 0,
@@ -253,12 +256,20 @@ impl Router {
         self.generation += 1;
         let devices: Vec<NetDevice> = self.rtnl.links().map(|link| self.net_device(link)).collect();
         let mut snapshot = Snapshot::new(self.generation, devices, self.sysctl, self.stage_timing)
-            .with_hooks(self.rules.with_tables(&self.hooks))
+            .with_hooks(self.rules.with_tables(&self.hooks_and_filters()))
             .with_multicast(Arc::clone(&self.mc.table));
         snapshot.proxies = self.proxies.clone();
         let old = self.shared.publish(snapshot);
         self.retired.defer(&self.shared.qsbr, old);
         self.reclaim();
+    }
+
+    fn hooks_and_filters(&self) -> Hooks {
+        let mut hooks = self.hooks.clone();
+        for (hook, entry) in &self.tc_hooks {
+            hooks.register(*hook, entry.clone());
+        }
+        hooks
     }
 
     /// Frees what every lcore has let go of.

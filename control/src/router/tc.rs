@@ -9,26 +9,32 @@ use super::{PortHandle, Router};
 use crate::api::Reply;
 use crate::config::{Config, Diagnostic, Pos};
 use crate::rtnl::{Link, Rtnl};
-use crate::tc::{self, Call, Device, Devices, Picture, Tree};
+use crate::tc::{self, Call, Changes, Device, Devices, Picture, Tree};
 
 impl Router {
     /// Runs `tc ARGS`.
     pub fn tc(&mut self, call: &Call) -> Reply {
         let devices = Links { rtnl: &self.rtnl, ports: &self.ports };
-        let (reply, ops) = tc::run(call, &mut self.tc, &devices);
-        if !ops.is_empty() {
-            self.send_tree_ops(ops);
-        }
+        let (reply, changes) = tc::run(call, &mut self.tc, &devices, self.clock.now());
+        self.change_trees(changes);
         reply
+    }
+
+    fn change_trees(&mut self, changes: Changes) {
+        if !changes.ops.is_empty() {
+            self.send_tree_ops(changes.ops);
+        }
+        if let Some(hooks) = changes.hooks {
+            self.tc_hooks = hooks;
+            self.publish();
+        }
     }
 
     /// A device is gone: so is its tree.
     pub(super) fn forget_tree(&mut self, dev: IfIndex) {
         self.tc_lost |= self.tc.tree(dev).is_some();
-        let ops = self.tc.forget(dev);
-        if !ops.is_empty() {
-            self.send_tree_ops(ops);
-        }
+        let changes = self.tc.forget(dev);
+        self.change_trees(changes);
     }
 
     /// Takes the trees of a configuration. Trees that were changed by command stay as long as the file says what it said
@@ -46,19 +52,17 @@ impl Router {
         let text = new.traffic_control.as_ref().map_or("", |tc| tc.value.commands.as_str());
         let devices = Links { rtnl: &self.rtnl, ports: &self.ports };
         let mut picture = Picture::default();
-        let coming = tc::load(text, &mut picture, &devices).map_err(|faults| {
+        let coming = tc::load(text, &mut picture, &devices, self.clock.now()).map_err(|faults| {
             let fault = faults.into_iter().next();
             let (start, why) = fault.map_or((0, String::new()), |fault| (fault.start, fault.why));
             let pos = new.traffic_control.as_ref().map_or(Pos::START, |tc| tc.value.place(start));
             new.diagnostic(pos, format!("tc: {why}"))
         })?;
-        let mut ops = std::mem::replace(&mut self.tc, picture).clear();
+        let mut going = std::mem::replace(&mut self.tc, picture).clear();
         // A new tree takes the place of the old one.
-        ops.retain(|(dev, _)| self.tc.tree(*dev).is_none_or(|tree| tree.root().is_none()));
-        ops.extend(coming);
-        if !ops.is_empty() {
-            self.send_tree_ops(ops);
-        }
+        going.ops.retain(|(dev, _)| self.tc.tree(*dev).is_none_or(|tree| tree.root().is_none()));
+        going.ops.extend(coming.ops);
+        self.change_trees(Changes { ops: going.ops, hooks: coming.hooks.or(going.hooks) });
         Ok(())
     }
 

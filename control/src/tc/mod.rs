@@ -7,8 +7,10 @@
 //! What differs from tc on purpose: a batch is taken whole or not at all (`-force` is without effect); disciplines and
 //! classes are shown each before those below it, so that what is shown can be read again; and a class has no minor number 0.
 
+pub mod action;
 mod batch;
 mod error;
+pub mod filter;
 mod filters;
 mod parse;
 mod print;
@@ -21,6 +23,8 @@ mod words;
 mod tests;
 
 use serde::{Deserialize, Serialize};
+use skiff_dataplane::netfilter::hooks::{Hook, HookEntry};
+use skiff_dataplane::time::Instant;
 
 pub use error::TcError;
 pub use request::{Device, Devices, NodeSpec};
@@ -28,6 +32,7 @@ pub use tree::{Band, Classes, HtbClass, Node, Ops, Picture, Tree};
 
 use crate::api::Reply;
 use batch::Line;
+use filters::{Dirty, World};
 use parse::Front;
 use request::{Options, Request};
 
@@ -54,12 +59,21 @@ pub fn input(args: &[String]) -> Option<usize> {
     }
 }
 
+/// What the data plane must do.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The owners of trees.
+    pub ops: Ops,
+    /// The functions of all `ingress` and `clsact`, if they have changed.
+    pub hooks: Option<Vec<(Hook, HookEntry)>>,
+}
+
 /// Carries out a command line: what to print, and what the owners of trees must do. If it fails, nothing is changed.
-pub fn run(call: &Call, picture: &mut Picture, devices: &dyn Devices) -> (Reply, Ops) {
+pub fn run(call: &Call, picture: &mut Picture, devices: &dyn Devices, now: Instant) -> (Reply, Changes) {
     let words: Vec<&str> = call.args.iter().map(String::as_str).collect();
-    let mut session = Session::new(picture, devices);
+    let mut session = Session::new(picture, devices, now);
     let failed = match parse::front(&words) {
-        Ok(Front::Text(text)) => return (Reply::ok(text), Ops::new()),
+        Ok(Front::Text(text)) => return (Reply::ok(text), Changes::default()),
         Ok(Front::Command(options, words)) => {
             session.options = options;
             session.command(words).err()
@@ -91,10 +105,18 @@ pub struct Fault {
 ///
 /// # Errors
 /// Every line that is no command; or, if all are, the first that cannot be carried out.
-pub fn load(text: &str, picture: &mut Picture, devices: &dyn Devices) -> Result<Ops, Vec<Fault>> {
+pub fn load(
+    text: &str,
+    picture: &mut Picture,
+    devices: &dyn Devices,
+    now: Instant,
+) -> Result<Changes, Vec<Fault>> {
     let fault = |line: &Line<'_>, error: &TcError| Fault { start: line.start, why: error.plain().to_owned() };
     let lines = batch::lines(text);
     let wrong = |line: &Line<'_>| match parse::request(&line.words, devices) {
+        Ok(Request::Filter(object, words)) => {
+            filters::check(object, &words, devices).err().map(|error| fault(line, &error))
+        }
         Ok(request) if request.is_change() => None,
         Ok(_) => Some(Fault { start: line.start, why: "changes nothing".to_owned() }),
         Err(error) => Some(fault(line, &error)),
@@ -104,14 +126,14 @@ pub fn load(text: &str, picture: &mut Picture, devices: &dyn Devices) -> Result<
         return Err(faults);
     }
     let before = picture.clone();
-    let mut session = Session::new(picture, devices);
+    let mut session = Session::new(picture, devices, now);
     for line in &lines {
         if let Err(error) = session.command(&line.words) {
             *picture = before;
             return Err(vec![fault(line, &error)]);
         }
     }
-    Ok(session.ops)
+    Ok(session.changes())
 }
 
 /// A command line that is being carried out.
@@ -119,18 +141,23 @@ struct Session<'a> {
     picture: &'a mut Picture,
     devices: &'a dyn Devices,
     options: Options,
+    now: Instant,
     ops: Ops,
+    /// Filters that are to be compiled when all is done.
+    dirty: Dirty,
     stdout: String,
     stderr: String,
 }
 
 impl<'a> Session<'a> {
-    fn new(picture: &'a mut Picture, devices: &'a dyn Devices) -> Session<'a> {
+    fn new(picture: &'a mut Picture, devices: &'a dyn Devices, now: Instant) -> Session<'a> {
         Session {
             picture,
             devices,
             options: Options::default(),
+            now,
             ops: Ops::new(),
+            dirty: Dirty::default(),
             stdout: String::new(),
             stderr: String::new(),
         }
@@ -142,6 +169,7 @@ impl<'a> Session<'a> {
             if let Err(mut error) = self.command(&line.words) {
                 *self.picture = before;
                 self.ops.clear();
+                self.dirty = Dirty::default();
                 error.text.push_str(&format!("Command failed {name}:{}\n", line.number));
                 error.exit = BATCH_FAILED;
                 return Err(error);
@@ -155,6 +183,7 @@ impl<'a> Session<'a> {
         match parse::request(words, self.devices)? {
             Request::Help(text) => self.stdout.push_str(text),
             Request::QdiscShow(filter) => {
+                picture.count_sides();
                 self.stdout.push_str(&print::qdiscs(&filter, options, picture, self.devices));
             }
             Request::ClassShow(filter) => {
@@ -172,18 +201,28 @@ impl<'a> Session<'a> {
                 let warning = picture.change(dev, &mut self.ops, |tree| tree.class(verb, &change))?;
                 self.stderr.push_str(&warning.unwrap_or_default());
             }
-            Request::Filter(object, words) => filters::run(self, object, &words)?,
+            Request::Filter(object, words) => {
+                let world = World { devices: self.devices, now: self.now, options: self.options };
+                self.stdout += &filters::run(picture, object, &words, &world, &mut self.dirty)?;
+            }
         }
         Ok(())
     }
 
-    fn reply(self, failed: Option<TcError>) -> (Reply, Ops) {
-        let Session { ops, stdout, mut stderr, .. } = self;
+    /// What has come of it for the data plane.
+    fn changes(&mut self) -> Changes {
+        let hooks = self.picture.compile_filters(&self.dirty, &mut self.ops);
+        Changes { ops: std::mem::take(&mut self.ops), hooks }
+    }
+
+    fn reply(mut self, failed: Option<TcError>) -> (Reply, Changes) {
+        let changes = self.changes();
+        let Session { stdout, mut stderr, .. } = self;
         let exit = failed.as_ref().map_or(0, |error| error.exit);
         if let Some(error) = failed {
             stderr.push_str(&error.text);
         }
-        (Reply { stdout, stderr, exit }, ops)
+        (Reply { stdout, stderr, exit }, changes)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::time::Instant;
 
 use super::*;
 
@@ -36,8 +37,9 @@ impl Lab {
     /// Runs `tc LINE`, with the text of a batch.
     pub fn batch(&mut self, line: &str, input: &str) -> Reply {
         let args = line.split_whitespace().map(str::to_owned).collect();
-        let (reply, ops) = run(&Call { args, input: input.to_owned() }, &mut self.picture, &TwoDevices);
-        self.ops.extend(ops);
+        let call = Call { args, input: input.to_owned() };
+        let (reply, changes) = run(&call, &mut self.picture, &TwoDevices, Instant::ZERO);
+        self.ops.extend(changes.ops);
         reply
     }
 

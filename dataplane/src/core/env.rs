@@ -110,7 +110,7 @@ impl Hands {
     pub fn new(lcore: usize, tx: TxTable, pool: Pool, seed: u64) -> Self {
         let seed = (seed ^ (lcore as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
         Hands {
-            sched: SchedTable::new(pool.capacity() as usize, seed),
+            sched: SchedTable::new(pool.clone(), seed),
             redirects: 0,
             tx,
             pool,

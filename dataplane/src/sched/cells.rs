@@ -49,9 +49,15 @@ impl QdiscCells {
     /// Counts a packet that was sent.
     #[inline]
     pub fn sent(&self, bytes: u32) {
-        self.packets.add(1);
-        self.bytes.add(u64::from(bytes));
-        self.gone(1, bytes.into());
+        self.sent_all(1, bytes.into());
+    }
+
+    /// Counts packets that were sent.
+    #[inline]
+    pub fn sent_all(&self, packets: u64, bytes: u64) {
+        self.packets.add(packets);
+        self.bytes.add(bytes);
+        self.gone(packets, bytes);
     }
 
     /// Counts what the enqueue of a discipline below did.
@@ -111,6 +117,26 @@ pub enum Special {
 pub struct HtbCells {
     /// Packets sent unshaped (`direct_packets_stat`).
     pub direct_packets: Counter,
+    /// Times a class was looked at because its tokens had come.
+    pub events: Counter,
+    /// How much later than they had, nanoseconds, of all events together.
+    pub event_lag: Counter,
+    /// Events by their lags: not longer than each of [`EVENT_LAG_BOUNDS`], and longer ones.
+    pub event_lags: [Counter; EVENT_LAG_BOUNDS.len() + 1],
+}
+
+/// Nanoseconds; each is four times the one before.
+pub const EVENT_LAG_BOUNDS: [u64; 7] = [1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22];
+
+impl HtbCells {
+    /// Counts an event that came `lag` nanoseconds late.
+    #[inline]
+    pub fn event(&self, lag: u64) {
+        self.events.add(1);
+        self.event_lag.add(lag);
+        let fours = (u64::BITS - (lag.saturating_sub(1) >> 10).leading_zeros()).div_ceil(2);
+        self.event_lags[(fours as usize).min(EVENT_LAG_BOUNDS.len())].add(1);
+    }
 }
 
 /// What red counts beside (`tc -s`: marked, early, pdrop), and where it stands.
@@ -132,9 +158,9 @@ pub struct RedCells {
     pub max_p: Counter,
 }
 
-/// What `tc -s class show` prints of a class.
+/// What `tc -s class show` prints of a class. What every packet changes is in the first cache line.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct ClassCells {
     /// Bytes that left it.
     pub bytes: Counter,
@@ -148,14 +174,14 @@ pub struct ClassCells {
     pub tokens: Gauge,
     /// Tokens of its ceiling, likewise.
     pub ctokens: Gauge,
-    /// Times it ran out of its ceiling.
-    pub overlimits: Counter,
-    /// Packets dropped in it and below.
-    pub drops: Counter,
     /// Packets that wait in its queue.
     pub qlen: Counter,
     /// Their bytes.
     pub backlog: Counter,
+    /// Times it ran out of its ceiling.
+    pub overlimits: Counter,
+    /// Packets dropped in it and below.
+    pub drops: Counter,
 }
 
 /// A signed value with one writer.
@@ -173,5 +199,26 @@ impl Gauge {
     #[inline]
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lags_are_sorted_by_their_bounds() {
+        for (at, bound) in EVENT_LAG_BOUNDS.into_iter().enumerate() {
+            let cells = HtbCells::default();
+            cells.event(bound);
+            cells.event(bound + 1);
+            let counts = cells.event_lags.each_ref().map(Counter::get);
+            assert_eq!((counts[at], counts[at + 1]), (1, 1), "{bound}: {counts:?}");
+            assert_eq!((cells.events.get(), cells.event_lag.get()), (2, 2 * bound + 1));
+        }
+        let cells = HtbCells::default();
+        cells.event(0);
+        cells.event(u64::MAX);
+        assert_eq!((cells.event_lags[0].get(), cells.event_lags[7].get()), (1, 1));
     }
 }

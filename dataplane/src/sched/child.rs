@@ -31,16 +31,40 @@ impl<P: SchedPkt> Child<P> {
         }
     }
 
+    /// As [`Qdisc::enqueue_list`]; how much more it holds then, in two's complement, and how many packets were dropped.
+    pub fn enqueue_list(&mut self, cx: &mut SchedCx<'_, P>, list: &mut PktList<P>) -> (Held, u64) {
+        let below = self.get();
+        let (held, drops) = (below.held(), below.cells().drops.get());
+        below.enqueue_list(cx, list);
+        let now = below.held();
+        let more = Held {
+            packets: now.packets.wrapping_sub(held.packets),
+            bytes: now.bytes.wrapping_sub(held.bytes),
+        };
+        (more, below.cells().drops.get().wrapping_sub(drops))
+    }
+
+    /// The next packet and its length.
     #[inline]
-    pub fn dequeue(&mut self, cx: &mut SchedCx<'_, P>) -> Option<P> {
+    pub fn dequeue(&mut self, cx: &mut SchedCx<'_, P>) -> Option<(P, u32)> {
         match &mut self.grafted {
-            None => self.own.dequeue(cx),
-            Some(other) => other.dequeue(cx),
+            None => self.own.take(cx.slab),
+            Some(other) => other.dequeue(cx).map(|pkt| {
+                let len = pkt.qdisc_len();
+                (pkt, len)
+            }),
         }
     }
 
-    pub fn dequeue_list(&mut self, cx: &mut SchedCx<'_, P>, most: usize, list: &mut PktList<P>) {
-        self.get().dequeue_list(cx, most, list);
+    /// As [`Qdisc::dequeue_list`]; how much that was.
+    #[inline]
+    pub fn dequeue_list(&mut self, cx: &mut SchedCx<'_, P>, most: usize, list: &mut PktList<P>) -> Held {
+        let Some(other) = &mut self.grafted else { return self.own.take_list(cx.slab, most, list) };
+        let before = list.len();
+        other.dequeue_list(cx, most, list);
+        let taken = &list[before..];
+        let bytes = taken.iter().map(|pkt| u64::from(pkt.qdisc_len())).sum();
+        Held { packets: taken.len() as u64, bytes }
     }
 
     /// The kind's own FIFO, if nobody put another discipline there.

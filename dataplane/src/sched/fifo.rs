@@ -7,7 +7,7 @@ use super::op::QdiscOp;
 use super::packet::{PktList, SchedPkt};
 use super::params::QdiscSpec;
 use super::qdisc::{Enqueued, Held, Qdisc, SchedCx, Xmit};
-use super::queue::Fifo;
+use super::queue::{Fifo, PktSlab};
 use crate::core::drop_reason::DropReason;
 
 /// How much waits at most, and who goes if it is too much.
@@ -56,6 +56,39 @@ impl FifoQdisc {
     #[inline]
     pub fn queue(&self) -> &Fifo {
         &self.queue
+    }
+
+    /// The oldest packet and its length, taken out.
+    #[inline]
+    pub fn take<P>(&mut self, slab: &mut PktSlab<P>) -> Option<(P, u32)> {
+        let (pkt, len) = self.queue.pop(slab)?;
+        self.cells.packets.add(1);
+        self.cells.bytes.add(len.into());
+        self.count_held();
+        Some((pkt, len))
+    }
+
+    /// Appends the oldest packets to `list`, at most `most` and as far as it has room. How much that was.
+    #[inline]
+    pub fn take_list<P: SchedPkt>(
+        &mut self,
+        slab: &mut PktSlab<P>,
+        most: usize,
+        list: &mut PktList<P>,
+    ) -> Held {
+        let mut taken = Held::default();
+        for _ in 0..most.min(list.remaining_capacity()) {
+            let Some((pkt, len)) = self.queue.pop(slab) else { break };
+            if let Some(next) = self.queue.front(slab) {
+                next.prefetch();
+            }
+            list.push(pkt);
+            taken += Held { packets: 1, bytes: len.into() };
+        }
+        self.cells.packets.add(taken.packets);
+        self.cells.bytes.add(taken.bytes);
+        self.count_held();
+        taken
     }
 
     #[inline]
@@ -114,27 +147,11 @@ impl<P: SchedPkt> Qdisc<P> for FifoQdisc {
 
     #[inline]
     fn dequeue(&mut self, cx: &mut SchedCx<'_, P>) -> Option<P> {
-        let (pkt, len) = self.queue.pop(cx.slab)?;
-        self.cells.packets.add(1);
-        self.cells.bytes.add(len.into());
-        self.count_held();
-        Some(pkt)
+        self.take(cx.slab).map(|(pkt, _)| pkt)
     }
 
     fn dequeue_list(&mut self, cx: &mut SchedCx<'_, P>, most: usize, list: &mut PktList<P>) {
-        let (mut packets, mut bytes) = (0, 0);
-        for _ in 0..most.min(list.remaining_capacity()) {
-            let Some((pkt, len)) = self.queue.pop(cx.slab) else { break };
-            if let Some(next) = self.queue.front(cx.slab) {
-                next.prefetch();
-            }
-            list.push(pkt);
-            packets += 1;
-            bytes += u64::from(len);
-        }
-        self.cells.packets.add(packets);
-        self.cells.bytes.add(bytes);
-        self.count_held();
+        self.take_list(cx.slab, most, list);
     }
 
     fn reset(&mut self, cx: &mut SchedCx<'_, P>, reason: DropReason) {

@@ -11,9 +11,11 @@
 //!
 //! All of it but the filters is generic over the packet, takes `now` as an argument, and runs under a virtual clock.
 
+pub mod act;
 pub mod build;
 pub mod cells;
 mod child;
+pub mod cls;
 pub mod fifo;
 pub mod handle;
 pub mod htb;

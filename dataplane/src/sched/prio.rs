@@ -3,15 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
 use super::cells::QdiscCells;
 use super::child::Child;
 use super::fifo::FifoLimit;
 use super::handle::TcHandle;
 use super::op::QdiscOp;
-use super::packet::SchedPkt;
+use super::packet::{PktList, SchedPkt};
 use super::params::{PrioParams, QdiscSpec};
 use super::qdisc::{Classified, Classify, Enqueued, Held, Qdisc, SchedCx};
 use crate::core::drop_reason::DropReason;
+use crate::skb::SkbList;
 
 /// Most bands (kernel `TCQ_PRIO_BANDS`).
 pub const MAX_BANDS: usize = 16;
@@ -55,6 +58,25 @@ impl<P: SchedPkt> Prio<P> {
         if band < self.bands { band } else { self.priomap[0].into() }
     }
 
+    /// The band of a packet; what became of it if filters took it.
+    #[inline]
+    fn classify(&self, cx: &mut SchedCx<'_, P>, pkt: P) -> Result<(usize, P), Enqueued> {
+        let priority = pkt.priority();
+        let (pkt, class) = match &self.filters {
+            Some(filters) if TcHandle(priority).qdisc() != self.handle => match filters.classify(cx, pkt) {
+                Classified::None(pkt) => (pkt, None),
+                Classified::Class(pkt, class) => (pkt, Some(class)),
+                Classified::Gone(code) => {
+                    let gone = Enqueued::refused(code);
+                    self.cells.drops.add(u64::from(gone.is_drop()));
+                    return Err(gone);
+                }
+            },
+            _ => (pkt, None),
+        };
+        Ok((self.band(priority, class), pkt))
+    }
+
     fn at(&mut self, class: TcHandle) -> Option<&mut Child<P>> {
         let band = usize::from(class.minor()).checked_sub(1)?;
         self.children[..self.bands].get_mut(band)
@@ -76,28 +98,60 @@ impl<P: SchedPkt> Prio<P> {
 
 impl<P: SchedPkt> Qdisc<P> for Prio<P> {
     fn enqueue(&mut self, cx: &mut SchedCx<'_, P>, pkt: P) -> Enqueued {
-        let priority = pkt.priority();
-        let (pkt, class) = match &self.filters {
-            Some(filters) if TcHandle(priority).qdisc() != self.handle => match filters.classify(cx, pkt) {
-                Classified::None(pkt) => (pkt, None),
-                Classified::Class(pkt, class) => (pkt, Some(class)),
-                Classified::Gone(code) => {
-                    let gone = Enqueued::refused(code);
-                    self.cells.drops.add(u64::from(gone.is_drop()));
-                    return gone;
+        match self.classify(cx, pkt) {
+            Ok((band, pkt)) => {
+                let enqueued = self.children[band].enqueue(cx, pkt);
+                self.cells.enqueued(&enqueued);
+                enqueued
+            }
+            Err(gone) => gone,
+        }
+    }
+
+    /// The disciplines below get their packets as lists too.
+    fn enqueue_list(&mut self, cx: &mut SchedCx<'_, P>, list: &mut PktList<P>) {
+        let mut left: PktList<P> = PktList::new_const();
+        let mut bands: ArrayVec<usize, { SkbList::CAPACITY }> = ArrayVec::new_const();
+        for pkt in list.drain(..) {
+            if let Ok((band, pkt)) = self.classify(cx, pkt) {
+                left.push(pkt);
+                bands.push(band);
+            }
+        }
+        while let Some(&band) = bands.first() {
+            let mut part = PktList::new_const();
+            let (mut others, mut of_others) = (PktList::new_const(), ArrayVec::new_const());
+            for (pkt, of) in left.drain(..).zip(bands.drain(..)) {
+                if of == band {
+                    part.push(pkt);
+                } else {
+                    others.push(pkt);
+                    of_others.push(of);
                 }
-            },
-            _ => (pkt, None),
-        };
-        let band = self.band(priority, class);
-        let enqueued = self.children[band].enqueue(cx, pkt);
-        self.cells.enqueued(&enqueued);
-        enqueued
+            }
+            (left, bands) = (others, of_others);
+            let (more, drops) = self.children[band].enqueue_list(cx, &mut part);
+            self.cells.drops.add(drops);
+            // Two's complement: what is less is taken away.
+            self.cells.qlen.add(more.packets);
+            self.cells.backlog.add(more.bytes);
+        }
+    }
+
+    fn dequeue_list(&mut self, cx: &mut SchedCx<'_, P>, most: usize, list: &mut PktList<P>) {
+        let end = list.len() + most.min(list.remaining_capacity());
+        for child in &mut self.children[..self.bands] {
+            if list.len() == end {
+                return;
+            }
+            let sent = child.dequeue_list(cx, end - list.len(), list);
+            self.cells.sent_all(sent.packets, sent.bytes);
+        }
     }
 
     fn dequeue(&mut self, cx: &mut SchedCx<'_, P>) -> Option<P> {
-        let pkt = self.children[..self.bands].iter_mut().find_map(|child| child.dequeue(cx))?;
-        self.cells.sent(pkt.qdisc_len());
+        let (pkt, len) = self.children[..self.bands].iter_mut().find_map(|child| child.dequeue(cx))?;
+        self.cells.sent(len);
         Some(pkt)
     }
 

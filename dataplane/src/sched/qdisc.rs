@@ -79,6 +79,12 @@ pub trait Sink<P> {
 
     /// Sends a packet by another device, or receives it there (`mirred`), when the tree is done with this burst.
     fn redirect(&mut self, pkt: P, dev: IfIndex, ingress: bool);
+
+    /// A copy of a packet, for `mirred`, counted as created. `None` without memory, or where nothing can be copied.
+    fn copy(&mut self, pkt: &P) -> Option<P> {
+        let _ = pkt;
+        None
+    }
 }
 
 /// What a discipline works with.
@@ -150,7 +156,7 @@ impl Rng {
 pub enum Classified<P> {
     /// None matched.
     None(P),
-    /// It belongs to this class.
+    /// It belongs to this class; [`TcHandle::UNSPEC`] if the filter that matched names none.
     Class(P, TcHandle),
     /// It is gone: dropped, sent elsewhere.
     Gone(Xmit),

@@ -3,6 +3,8 @@
 //! All queues of an lcore share one slab of places, made once: a queue is a list of them, so that an empty one costs
 //! nothing and a long one no allocation.
 
+use skiff_pmd::prefetch_read;
+
 /// The end of a list.
 const NIL: u32 = u32::MAX;
 
@@ -110,6 +112,22 @@ impl Fifo {
         self.packets -= 1;
         self.bytes -= len;
         Some((pkt, len))
+    }
+
+    /// Starts to bring closer what [`pop`](Self::pop) touches.
+    #[inline]
+    pub fn prefetch_head<P>(&self, slab: &PktSlab<P>) {
+        if let Some(place) = slab.places.get(self.head as usize) {
+            prefetch_read(place);
+        }
+    }
+
+    /// Starts to bring closer what [`push`](Self::push) touches.
+    #[inline]
+    pub fn prefetch_tail<P>(&self, slab: &PktSlab<P>) {
+        if let Some(place) = slab.places.get(self.tail as usize) {
+            prefetch_read(place);
+        }
     }
 
     /// Length of the oldest packet.

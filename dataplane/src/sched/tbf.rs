@@ -21,7 +21,7 @@ pub struct Tbf<P: SchedPkt> {
     gate: Gate,
     child: Child<P>,
     /// The next packet of a child that cannot tell its length beforehand. It counts as held here, not there.
-    ahead: Option<P>,
+    ahead: Option<(P, u32)>,
     /// The next packet may not go before.
     ready: Instant,
     cells: Arc<QdiscCells>,
@@ -57,14 +57,13 @@ impl<P: SchedPkt> Tbf<P> {
         if self.ahead.is_none() {
             self.ahead = self.child.dequeue(cx);
         }
-        self.ahead.as_ref().map(P::qdisc_len)
+        self.ahead.as_ref().map(|&(_, len)| len)
     }
 
     fn drop_ahead(&mut self, cx: &mut SchedCx<'_, P>, reason: DropReason) -> Held {
-        let Some(pkt) = self.ahead.take() else { return Held::default() };
-        let held = Held { packets: 1, bytes: pkt.qdisc_len().into() };
+        let Some((pkt, len)) = self.ahead.take() else { return Held::default() };
         cx.sink.drop(pkt, reason);
-        held
+        Held { packets: 1, bytes: len.into() }
     }
 }
 
@@ -96,7 +95,7 @@ impl<P: SchedPkt> Qdisc<P> for Tbf<P> {
             cx.not_before(self.ready);
             return None;
         }
-        let pkt = self.ahead.take().or_else(|| self.child.dequeue(cx))?;
+        let (pkt, _) = self.ahead.take().or_else(|| self.child.dequeue(cx))?;
         self.cells.sent(len);
         Some(pkt)
     }

@@ -6,24 +6,23 @@
 //! down), shutdown, handoff_full (to the owner), tc_chain_notfound, tc_reclassify_loop (filters).
 
 use arrayvec::ArrayVec;
+use skiff_pmd::Pool;
 
+use super::cls::hook::send;
 use super::op::{TreeOp, apply_at};
 use super::packet::{PktList, SkbSched};
 use super::qdisc::{Held, Rng, SchedCx, Sink};
 use super::queue::PktSlab;
 use super::run::TxLimit;
-use crate::core::dev::netif_receive_skb_list;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
-use crate::core::xmit::{dev_queue_list, hand_over};
+use crate::core::xmit::hand_over;
 use crate::net::IfIndex;
-use crate::skb::{Skb, SkbExt, SkbList};
+use crate::skb::{Skb, SkbList};
 use crate::time::Instant;
 
 /// Packets that actions may send elsewhere out of one burst; copies beyond them are dropped.
 const MOST_REDIRECTED: usize = 2 * SkbList::CAPACITY;
-/// Packets that actions send from device to device before they are dropped.
-const MOST_TURNS: usize = 4;
 
 /// A device's tree.
 #[derive(Debug)]
@@ -52,8 +51,8 @@ pub(super) struct Queues {
     slab: PktSlab<Skb>,
     rng: Rng,
     redirected: ArrayVec<Redirected, MOST_REDIRECTED>,
-    /// Places the slab gets with the first tree.
-    places: usize,
+    /// Where copies come from. Its packets are as many as the places the slab gets with the first tree.
+    pool: Pool,
 }
 
 #[derive(Debug)]
@@ -64,10 +63,9 @@ struct Redirected {
 }
 
 impl SchedTable {
-    /// Without trees yet; `places` is how many packets may wait in all of them, the number of mbufs there are.
-    pub fn new(places: usize, seed: u64) -> Self {
-        let queues =
-            Queues { slab: PktSlab::new(0), rng: Rng::new(seed), redirected: ArrayVec::new(), places };
+    /// Without trees yet; as many packets may wait in all of them as `pool` has, where copies come from.
+    pub fn new(pool: Pool, seed: u64) -> Self {
+        let queues = Queues { slab: PktSlab::new(0), rng: Rng::new(seed), redirected: ArrayVec::new(), pool };
         SchedTable { trees: Vec::new(), queues, wake: None }
     }
 
@@ -101,7 +99,7 @@ impl Queues {
         node: Node,
         work: impl FnOnce(&mut SchedCx<'_, Skb>) -> T,
     ) -> (T, Option<Instant>) {
-        let mut sink = EnvSink { env, node, redirected: &mut self.redirected };
+        let mut sink = EnvSink { env, node, redirected: &mut self.redirected, pool: &self.pool };
         let mut cx = SchedCx::new(env.now, &mut self.slab, &mut self.rng, &mut sink);
         let done = work(&mut cx);
         let wake = cx.wake();
@@ -114,6 +112,7 @@ struct EnvSink<'a, 'e> {
     env: &'a Env<'e>,
     node: Node,
     redirected: &'a mut ArrayVec<Redirected, MOST_REDIRECTED>,
+    pool: &'a Pool,
 }
 
 impl Sink<Skb> for EnvSink<'_, '_> {
@@ -125,6 +124,12 @@ impl Sink<Skb> for EnvSink<'_, '_> {
         if let Err(full) = self.redirected.try_push(Redirected { skb, dev, ingress }) {
             self.env.kfree_skb(full.element().skb, self.node, DropReason::QdiscDrop);
         }
+    }
+
+    fn copy(&mut self, skb: &Skb) -> Option<Skb> {
+        let copy = self.pool.copy(skb)?;
+        self.env.cells.created.add(1);
+        Some(copy)
     }
 }
 
@@ -152,25 +157,9 @@ pub fn qdisc_enqueue(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, owner: u16,
 /// Sends what actions have taken out of a tree. They may lead into trees again, but not for ever.
 #[cold]
 pub(super) fn send_redirected(env: &Env<'_>, hands: &mut Hands) {
-    if hands.redirects >= MOST_TURNS {
-        for gone in hands.sched.queues.redirected.drain(..) {
-            env.kfree_skb(gone.skb, Node::QdiscEnqueue, DropReason::QdiscDrop);
-        }
-        return;
+    for Redirected { skb, dev, ingress } in std::mem::take(&mut hands.sched.queues.redirected) {
+        send(env, hands, skb, dev, ingress, Node::QdiscEnqueue);
     }
-    hands.redirects += 1;
-    for Redirected { mut skb, dev, ingress } in std::mem::take(&mut hands.sched.queues.redirected) {
-        let mut one = SkbList::new();
-        if ingress {
-            let _ = one.push(skb);
-            netif_receive_skb_list(env, hands, env.snap.device(dev), &mut one);
-        } else {
-            skb.fields_mut().oif = dev.0;
-            let _ = one.push(skb);
-            dev_queue_list(env, hands, &mut one);
-        }
-    }
-    hands.redirects -= 1;
 }
 
 /// Carries out changes of a device's tree, in order.
@@ -201,7 +190,7 @@ fn set_root(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, root: Option<Box<Skb
     }
     let Some(root) = root else { return };
     if sched.trees.is_empty() && sched.queues.slab.is_full() {
-        sched.queues.slab = PktSlab::new(sched.queues.places);
+        sched.queues.slab = PktSlab::new(sched.queues.pool.capacity() as usize);
     }
     let limit = TxLimit::default();
     sched.trees.push(Tree { dev, root, wake: None, stash: SkbList::new(), limit });

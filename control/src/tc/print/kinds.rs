@@ -118,7 +118,7 @@ impl Out<'_> {
         }
         if self.options.details {
             let probability = units::general(params.max_p as f64 / 2f64.powi(32), 6);
-            let cell_log = idle_table(params.wlog, params.avpkt, params.bandwidth).map_or(0, |(log, _)| log);
+            let (cell_log, _) = idle_table(params.wlog, params.avpkt, params.bandwidth);
             self.field("ewma", params.wlog, format!("ewma {} ", params.wlog));
             let number: f64 = probability.parse().unwrap_or(0.0);
             self.field("probability", number, format!("probability {probability} "));

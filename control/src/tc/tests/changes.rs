@@ -169,10 +169,10 @@ fn a_file_of_commands_is_checked_whole() {
     let text =
         "qdisc add dev d0 root handle 1: htb\n  class add dev d0 parent 2: classid 2:1 htb rate 1mbit\n";
     let mut picture = Picture::default();
-    let faults = load(text, &mut picture, &TwoDevices).unwrap_err();
+    let faults = load(text, &mut picture, &TwoDevices, Instant::ZERO).unwrap_err();
     assert_eq!(faults, [Fault { start: 38, why: "No such file or directory".to_owned() }]);
     assert_eq!(picture.trees().count(), 0);
-    let ops = load(&text.replace("2:", "1:"), &mut picture, &TwoDevices).unwrap();
+    let ops = load(&text.replace("2:", "1:"), &mut picture, &TwoDevices, Instant::ZERO).unwrap().ops;
     assert_eq!((ops.len(), picture.trees().count()), (2, 1));
-    assert_eq!(picture.clear().iter().map(brief).collect::<Vec<_>>(), ["d0 root false"]);
+    assert_eq!(picture.clear().ops.iter().map(brief).collect::<Vec<_>>(), ["d0 root false"]);
 }

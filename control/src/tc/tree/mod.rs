@@ -24,7 +24,9 @@ use skiff_dataplane::time::Instant;
 use estimate::Estimate;
 pub use node::{Band, Classes, HtbClass, Node};
 
+use super::Changes;
 use super::error::TcError;
+use super::filters::{Dirty, Filters};
 use super::request::{Device, Estimator};
 
 /// Changes for the owners of trees, in order.
@@ -33,7 +35,9 @@ pub type Ops = Vec<(IfIndex, TreeOp<Skb>)>;
 /// All devices' trees.
 #[derive(Clone, Debug)]
 pub struct Picture {
-    trees: BTreeMap<IfIndex, Arc<Tree>>,
+    pub(super) trees: BTreeMap<IfIndex, Arc<Tree>>,
+    /// Filters and actions.
+    pub(super) filters: Filters,
     /// The last number that was given to a discipline without one.
     auto: u16,
     /// When rates were last measured; none if there may be none to measure.
@@ -42,7 +46,7 @@ pub struct Picture {
 
 impl Default for Picture {
     fn default() -> Self {
-        Picture { trees: BTreeMap::new(), auto: 0x8000, measured: None }
+        Picture { trees: BTreeMap::new(), filters: Filters::default(), auto: 0x8000, measured: None }
     }
 }
 
@@ -58,14 +62,22 @@ impl Picture {
     }
 
     /// A device is gone, and its tree with it.
-    pub fn forget(&mut self, dev: IfIndex) -> Ops {
-        self.trees.remove(&dev).and_then(|tree| end_of(dev, &tree)).into_iter().collect()
+    pub fn forget(&mut self, dev: IfIndex) -> Changes {
+        let ops = self.trees.remove(&dev).and_then(|tree| end_of(dev, &tree)).into_iter().collect();
+        self.after(ops)
+    }
+
+    /// What else becomes of trees that have gone.
+    fn after(&mut self, mut ops: Ops) -> Changes {
+        let hooks = self.compile_filters(&Dirty::default(), &mut ops);
+        Changes { ops, hooks }
     }
 
     /// Takes everything away.
-    pub fn clear(&mut self) -> Ops {
+    pub fn clear(&mut self) -> Changes {
         let gone = std::mem::take(&mut self.trees);
-        gone.iter().filter_map(|(dev, tree)| end_of(*dev, tree)).collect()
+        let ops = gone.iter().filter_map(|(dev, tree)| end_of(*dev, tree)).collect();
+        self.after(ops)
     }
 
     /// Looks at the counters of those whose rates are measured, if it is time.

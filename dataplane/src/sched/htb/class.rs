@@ -1,5 +1,6 @@
 //! What is touched of a class with every packet: one cache line of it, and one more of a leaf.
 
+use super::params::MAX_DEPTH;
 use crate::sched::params::HtbClassParams;
 use crate::sched::queue::Fifo;
 
@@ -17,7 +18,7 @@ const MOST_CHARGED: u64 = (1 << 17) - 1;
 /// What lengths times multipliers are shifted up before they are shifted down, so that slow rates fit.
 const LIFT: u32 = 14;
 /// Number of levels, and of priorities.
-pub(super) const LEVELS: usize = 8;
+pub(super) const LEVELS: usize = MAX_DEPTH as usize;
 
 /// What a class may do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,38 +16,43 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 impl<P: SchedPkt> Htb<P> {
     /// Appends at most `most` packets that may go now. Each is charged before the next is chosen.
     pub(super) fn dequeue_up_to(&mut self, cx: &mut SchedCx<'_, P>, most: usize, list: &mut PktList<P>) {
-        let mut most = most.min(list.remaining_capacity());
-        while most > 0
-            && let Some((pkt, len)) = self.direct.pop(cx.slab)
-        {
-            self.cells.sent(len);
-            list.push(pkt);
-            most -= 1;
-        }
+        let most = most.min(list.remaining_capacity());
         if most == 0 || self.cells.qlen.get() == 0 {
             return;
         }
-        let now = cx.now.as_nanos();
-        self.tree.run_events(now, EVENTS, &self.cells.overlimits);
-        while most > 0
-            && let Some(pkt) = self.next(cx)
+        let (mut packets, mut bytes) = (0, 0);
+        while packets < most
+            && let Some((pkt, len)) = self.direct.pop(cx.slab)
         {
             list.push(pkt);
-            most -= 1;
+            packets += 1;
+            bytes += u64::from(len);
         }
-        if most > 0 && self.cells.qlen.get() > 0 {
+        let now = cx.now.as_nanos();
+        self.tree.run_events(now, EVENTS, &self.cells);
+        while packets < most
+            && let Some((pkt, len)) = self.next(cx)
+        {
+            pkt.prefetch();
+            list.push(pkt);
+            packets += 1;
+            bytes += u64::from(len);
+        }
+        self.cells.sent_all(packets as u64, bytes);
+        if packets < most && self.cells.qlen.get() > 0 {
             let next = Instant::from_nanos(self.tree.wheel.next().max(now));
             cx.not_before(next.min(cx.now + LONGEST_WAIT));
         }
     }
 
-    /// The next packet of a class.
+    /// The next packet of a class, and its length.
     #[inline]
-    fn next(&mut self, cx: &mut SchedCx<'_, P>) -> Option<P> {
+    fn next(&mut self, cx: &mut SchedCx<'_, P>) -> Option<(P, u32)> {
         for level in 0..self.tree.row_mask.len() {
             for prio in bits(self.tree.row_mask[level]) {
-                if let Some(pkt) = self.next_of_row(cx, level, prio) {
-                    return Some(pkt);
+                let next = self.next_of_row(cx, level, prio);
+                if next.is_some() {
+                    return next;
                 }
             }
         }
@@ -55,28 +60,20 @@ impl<P: SchedPkt> Htb<P> {
     }
 
     #[inline]
-    fn next_of_row(&mut self, cx: &mut SchedCx<'_, P>, level: usize, prio: usize) -> Option<P> {
-        let mut start = self.tree.pick(level, prio)?;
+    fn next_of_row(&mut self, cx: &mut SchedCx<'_, P>, level: usize, prio: usize) -> Option<(P, u32)> {
+        let start = self.tree.pick(level, prio)?;
         let mut leaf = start;
         loop {
             if let Some((pkt, len)) = self.take(cx, leaf) {
                 self.account(cx, leaf, level, prio, len);
-                return Some(pkt);
+                return Some((pkt, len));
             }
             // A discipline that holds packets back: it has said until when.
-            let empty = self.tree.cells[leaf as usize].qlen.get() == 0;
-            if empty {
-                self.tree.deactivate(leaf);
-            } else {
-                self.tree.end_turn(leaf, level, prio);
-            }
-            let next = self.tree.pick(level, prio)?;
-            if empty && leaf == start {
-                start = next;
-            } else if next == start {
+            self.tree.end_turn(leaf, level, prio);
+            leaf = self.tree.pick(level, prio)?;
+            if leaf == start {
                 return None;
             }
-            leaf = next;
         }
     }
 
@@ -95,12 +92,17 @@ impl<P: SchedPkt> Htb<P> {
     /// A packet leaves a leaf in its turn on this level.
     #[inline]
     fn account(&mut self, cx: &SchedCx<'_, P>, leaf: u32, level: usize, prio: usize, len: u32) {
-        self.cells.sent(len);
-        if self.tree.leaves[leaf as usize].spend(level, len) {
-            self.tree.end_turn(leaf, level, prio);
-        }
         self.tree.came(leaf, -1, -i64::from(len));
-        self.tree.follow_backlog(leaf);
+        let queue = &mut self.tree.leaves[leaf as usize];
+        if queue.spend(level, len) {
+            self.tree.end_turn(leaf, level, prio);
+            self.tree.prefetch_next(leaf, level, prio, cx.slab);
+        } else {
+            queue.fifo.prefetch_head(cx.slab);
+        }
+        if self.tree.is_empty(leaf) {
+            self.tree.deactivate(leaf);
+        }
         self.tree.charge(leaf, level, len, cx.now.as_nanos(), &self.cells.overlimits);
     }
 }

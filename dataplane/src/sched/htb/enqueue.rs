@@ -11,23 +11,54 @@ use crate::sched::packet::{PktList, SchedPkt};
 use crate::sched::qdisc::{Classified, Enqueued, SchedCx, Xmit};
 use crate::skb::SkbList;
 
+/// Packets and their leaves.
+type FoundList<P> = ArrayVec<(P, u32), { SkbList::CAPACITY }>;
+
 /// Filters of inner classes may name inner classes again, their own too: so often at most.
 const MOST_HOPS: usize = 16;
 
 impl<P: SchedPkt> Htb<P> {
     /// All packets find their classes first, so that the memory of the one is on its way while the next is looked at.
     pub(super) fn enqueue_all(&mut self, cx: &mut SchedCx<'_, P>, list: &mut PktList<P>) {
-        let mut found = ArrayVec::<(P, u32), { SkbList::CAPACITY }>::new();
+        let mut found = FoundList::new();
         for pkt in list.drain(..) {
             if let Ok((pkt, target)) = self.classify(cx, pkt) {
-                self.tree.prefetch_leaf(target);
-                pkt.prefetch();
+                self.tree.prefetch_queue(target);
                 found.push((pkt, target));
             }
+        }
+        let mut grafted = false;
+        for (_, target) in &found {
+            grafted |= self.tree.prefetch_tail(*target, cx.slab);
+        }
+        if grafted {
+            return self.push_runs(cx, found, list);
         }
         for (pkt, target) in found {
             self.push(cx, pkt, target);
         }
+    }
+
+    /// Disciplines below get their packets as lists, as far as these follow each other.
+    fn push_runs(&mut self, cx: &mut SchedCx<'_, P>, mut found: FoundList<P>, list: &mut PktList<P>) {
+        // What goes to one class stays in order.
+        found.sort_by_key(|&(_, target)| target);
+        let mut found = found.into_iter().peekable();
+        while let Some((pkt, target)) = found.next() {
+            if !self.is_grafted(target) || found.peek().is_none_or(|&(_, next)| next != target) {
+                self.push(cx, pkt, target);
+                continue;
+            }
+            list.push(pkt);
+            list.extend(
+                std::iter::from_fn(|| found.next_if(|&(_, next)| next == target)).map(|(pkt, _)| pkt),
+            );
+            self.push_graft_list(cx, list, target);
+        }
+    }
+
+    fn is_grafted(&self, target: u32) -> bool {
+        self.tree.leaves.get(target as usize).is_some_and(|leaf| leaf.grafted)
     }
 
     /// The leaf of a packet, or [`DIRECT`]; what became of it if filters took it.
@@ -122,16 +153,31 @@ impl<P: SchedPkt> Htb<P> {
     fn push_graft(&mut self, cx: &mut SchedCx<'_, P>, pkt: P, target: u32) -> Enqueued {
         let Some(below) = &mut self.grafts[target as usize] else { return self.refuse(cx, pkt) };
         let done = below.enqueue(cx, pkt);
-        if done.is_drop() {
-            self.tree.cells[target as usize].drops.add(1);
-            self.cells.drops.add(1);
-        }
-        self.tree.came(target, done.packets.into(), done.bytes.into());
-        // Two's complement: what is less is taken away.
-        self.cells.qlen.add(i64::from(done.packets) as u64);
-        self.cells.backlog.add(i64::from(done.bytes) as u64);
-        self.tree.follow_backlog(target);
+        self.count_graft(target, done.packets.into(), done.bytes.into(), done.is_drop().into());
         done
+    }
+
+    /// What became of each packet is told by what is held, and dropped, then.
+    fn push_graft_list(&mut self, cx: &mut SchedCx<'_, P>, list: &mut PktList<P>, target: u32) {
+        let Some(below) = &mut self.grafts[target as usize] else { return };
+        let (held, drops) = (below.held(), below.cells().drops.get());
+        below.enqueue_list(cx, list);
+        let (now, drops) = (below.held(), below.cells().drops.get().wrapping_sub(drops));
+        let more = |now: u64, before: u64| now.wrapping_sub(before) as i64;
+        self.count_graft(target, more(now.packets, held.packets), more(now.bytes, held.bytes), drops);
+    }
+
+    /// Counts packets that came into a discipline below.
+    fn count_graft(&mut self, target: u32, packets: i64, bytes: i64, drops: u64) {
+        if drops > 0 {
+            self.tree.cells[target as usize].drops.add(drops);
+            self.cells.drops.add(drops);
+        }
+        self.tree.came(target, packets, bytes);
+        // Two's complement: what is less is taken away.
+        self.cells.qlen.add(packets as u64);
+        self.cells.backlog.add(bytes as u64);
+        self.tree.follow_backlog(target);
     }
 
     /// There is no room for a packet.

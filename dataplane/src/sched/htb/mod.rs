@@ -16,7 +16,9 @@ mod dequeue;
 mod enqueue;
 mod ops;
 pub mod params;
+mod prefetch;
 mod round;
+mod shape;
 mod tree;
 mod wheel;
 

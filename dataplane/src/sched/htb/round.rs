@@ -35,15 +35,6 @@ impl Round {
         self.members.remove(member);
     }
 
-    /// As [`leave`](Self::leave), but a turn is lost.
-    #[inline]
-    pub(super) fn forfeit(&mut self, member: u32) {
-        self.members.remove(member);
-        if self.turn == member {
-            self.turn = member + 1;
-        }
-    }
-
     /// Whose turn it is; `None` at the end of the round.
     #[inline]
     pub(super) fn seek(&mut self) -> Option<u32> {
@@ -61,6 +52,12 @@ impl Round {
     #[inline]
     pub(super) fn rewind(&mut self) {
         self.turn = 0;
+    }
+
+    /// Who comes after a member, in this round or in the next.
+    #[inline]
+    pub(super) fn after(&self, member: u32) -> Option<u32> {
+        self.members.next(member + 1).or_else(|| self.members.next(0))
     }
 
     /// Without members; the next round starts from the beginning.
@@ -246,10 +243,10 @@ mod tests {
         assert_eq!(round.seek(), Some(9));
         round.join(5);
         assert_eq!(round.seek(), Some(9), "too late");
-        round.forfeit(9);
-        round.join(9);
-        assert_eq!(round.seek(), None, "its turn is over");
+        round.advance();
+        assert_eq!(round.seek(), None);
         round.rewind();
         assert_eq!(round.seek(), Some(3));
+        assert_eq!((round.after(3), round.after(9)), (Some(5), Some(3)));
     }
 }

@@ -6,41 +6,44 @@
 
 use std::sync::Arc;
 
-use skiff_pmd::prefetch_read;
-
 use super::class::{Class, LEVELS, Leaf, Mode, NIL, nanos_up, ticks};
+use super::prefetch::Ahead;
 use super::round::Round;
 use super::wheel::Wheel;
 use crate::core::counters::Counter;
-use crate::sched::cells::ClassCells;
-use crate::sched::params::{HtbClassParams, LinkLayer};
+use crate::sched::cells::{ClassCells, QdiscCells, Special};
+use crate::sched::params::LinkLayer;
 use crate::sched::qdisc::Held;
 
 /// Numbers of the bits that are set, lowest first.
+#[inline(always)]
 pub(super) fn bits(mut mask: u8) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
-        let bit = mask.trailing_zeros() as usize;
-        mask &= mask.wrapping_sub(1);
-        (bit < 8).then_some(bit)
+        if mask == 0 {
+            return None;
+        }
+        let bit = mask.trailing_zeros() as usize & (LEVELS - 1);
+        mask &= mask - 1;
+        Some(bit)
     })
 }
 
 /// An inner class.
 #[derive(Debug, Default)]
-struct Inner {
+pub(super) struct Inner {
     /// Which class it is.
-    class: u32,
+    pub class: u32,
     /// Its children by their places.
-    children: Vec<u32>,
+    pub children: Vec<u32>,
     /// Places where there is none any more.
-    left: Vec<u32>,
+    pub left: Vec<u32>,
 }
 
 /// How lengths are charged.
 #[derive(Clone, Copy, Debug, Default)]
-struct Layers {
-    rate: LinkLayer,
-    ceil: LinkLayer,
+pub(super) struct Layers {
+    pub rate: LinkLayer,
+    pub ceil: LinkLayer,
 }
 
 /// All classes of a discipline.
@@ -50,18 +53,19 @@ pub(super) struct Tree {
     /// By number of the class, as all but the inner ones; unused for inner classes.
     pub leaves: Vec<Leaf>,
     pub cells: Vec<Arc<ClassCells>>,
-    layers: Vec<Layers>,
-    free: Vec<u32>,
-    inners: Vec<Inner>,
-    free_inners: Vec<u32>,
+    pub layers: Vec<Layers>,
+    pub free: Vec<u32>,
+    pub inners: Vec<Inner>,
+    pub free_inners: Vec<u32>,
     /// Eight for each inner class: classes that borrow, by their place among its children.
-    feeds: Vec<Round>,
+    pub feeds: Vec<Round>,
     /// Classes that may send, by level and priority: leaves by their numbers, others by those of inner classes.
-    rows: [[Round; LEVELS]; LEVELS],
+    pub rows: [[Round; LEVELS]; LEVELS],
     /// Priorities of each level with somebody in the row.
     pub row_mask: [u8; LEVELS],
     pub wheel: Wheel,
     pub hysteresis: bool,
+    pub ahead: Ahead,
 }
 
 impl Tree {
@@ -79,6 +83,7 @@ impl Tree {
             row_mask: [0; LEVELS],
             wheel: Wheel::new(),
             hysteresis,
+            ahead: Ahead::NOBODY,
         }
     }
 
@@ -104,10 +109,17 @@ impl Tree {
         cells.backlog.add(bytes as u64);
     }
 
+    /// True if a leaf holds nothing.
+    #[inline]
+    pub(super) fn is_empty(&self, leaf: u32) -> bool {
+        let queue = &self.leaves[leaf as usize];
+        if queue.grafted { self.cells[leaf as usize].qlen.get() == 0 } else { queue.fifo.is_empty() }
+    }
+
     /// A leaf takes part as long as it holds packets.
     #[inline]
     pub(super) fn follow_backlog(&mut self, leaf: u32) {
-        let holds = self.cells[leaf as usize].qlen.get() > 0;
+        let holds = !self.is_empty(leaf);
         let active = self.classes[leaf as usize].active != 0;
         match (holds, active) {
             (true, false) => self.activate(leaf),
@@ -126,14 +138,6 @@ impl Tree {
     pub(super) fn shrink(&mut self, leaf: u32, dropped: Held) {
         self.came(leaf, -(dropped.packets as i64), -(dropped.bytes as i64));
         self.follow_backlog(leaf);
-    }
-
-    /// Starts to bring closer what a packet for a leaf touches.
-    #[inline]
-    pub(super) fn prefetch_leaf(&self, leaf: u32) {
-        if let Some(leaf) = self.leaves.get(leaf as usize) {
-            prefetch_read(leaf);
-        }
     }
 
     /// Puts an active class where it belongs by its mode.
@@ -199,7 +203,7 @@ impl Tree {
         let (level, member) = (usize::from(class.level), row_member(class, at));
         for prio in bits(mask) {
             let row = &mut self.rows[level][prio];
-            row.forfeit(member);
+            row.leave(member);
             if row.is_empty() {
                 self.row_mask[level] &= !(1 << prio);
             }
@@ -214,9 +218,8 @@ impl Tree {
         let (mode, lasts) = class.due_mode(earned, self.hysteresis);
         if mode != class.mode {
             self.change_mode(at, mode, overlimits);
-            match mode {
-                Mode::CanSend => self.wheel.cancel(at),
-                _ => self.wheel.set(at, now + nanos_up(lasts), now),
+            if mode != Mode::CanSend {
+                self.wheel.set(at, now + nanos_up(lasts), now);
             }
         }
     }
@@ -237,13 +240,16 @@ impl Tree {
     }
 
     /// Looks at classes that are due, so many at most; what is left is due still.
-    pub(super) fn run_events(&mut self, now: u64, mut budget: u32, overlimits: &Counter) {
-        while let Some(at) = self.wheel.pop(now, &mut budget) {
+    pub(super) fn run_events(&mut self, now: u64, mut budget: u32, cells: &QdiscCells) {
+        while let Some((at, due)) = self.wheel.pop(now, &mut budget) {
+            if let Special::Htb(cells) = &cells.special {
+                cells.event(now - due);
+            }
             let class = &self.classes[at as usize];
             let earned = class.earned(now);
             let (mode, lasts) = class.due_mode(earned, self.hysteresis);
             if mode != class.mode {
-                self.change_mode(at, mode, overlimits);
+                self.change_mode(at, mode, &cells.overlimits);
             }
             if mode != Mode::CanSend {
                 self.wheel.set(at, now + nanos_up(lasts), now);
@@ -346,129 +352,9 @@ impl Tree {
         (layers.rate.charged(len), layers.ceil.charged(len))
     }
 
-    /// A new leaf, below nothing or below an inner class, that may send at once.
-    pub(super) fn add(
-        &mut self,
-        parent: u32,
-        params: &HtbClassParams,
-        limit: u32,
-        cells: Arc<ClassCells>,
-        now: u64,
-    ) -> u32 {
-        let mut class = Class::new(params, parent, now);
-        let leaf = Leaf::new(params, limit);
-        let layers = Layers { rate: params.rate_layer, ceil: params.ceil_layer };
-        cells.tokens.set(ticks(class.tokens));
-        cells.ctokens.set(ticks(class.ctokens));
-        let at = self.free.pop().unwrap_or(self.classes.len() as u32);
-        if let Some(parent) = self.classes.get(parent as usize) {
-            class.place = self.adopt(parent.inner, at);
-        }
-        if at as usize == self.classes.len() {
-            self.classes.push(class);
-            self.leaves.push(leaf);
-            self.cells.push(cells);
-            self.layers.push(layers);
-            self.rows[0].iter_mut().for_each(|row| row.reserve(self.classes.len()));
-            self.wheel.reserve(self.classes.len());
-        } else {
-            self.classes[at as usize] = class;
-            self.leaves[at as usize] = leaf;
-            self.cells[at as usize] = cells;
-            self.layers[at as usize] = layers;
-        }
-        at
-    }
-
-    fn adopt(&mut self, inner: u32, child: u32) -> u32 {
-        let Inner { children, left, .. } = &mut self.inners[inner as usize];
-        let place = left.pop().unwrap_or(children.len() as u32);
-        match children.get_mut(place as usize) {
-            Some(at) => *at = child,
-            None => children.push(child),
-        }
-        let most = children.len();
-        let feeds = inner as usize * LEVELS;
-        self.feeds[feeds..feeds + LEVELS].iter_mut().for_each(|feed| feed.reserve(most));
-        place
-    }
-
-    /// Takes new limits for a class, and keeps its tokens.
-    pub(super) fn change(&mut self, at: u32, params: &HtbClassParams, now: u64, overlimits: &Counter) {
-        let active = self.classes[at as usize].active != 0;
-        let is_leaf = self.is_leaf(at);
-        if active && is_leaf {
-            self.deactivate(at);
-        }
-        self.classes[at as usize].limit(params);
-        self.leaves[at as usize].set_quantum(params.quantum);
-        self.layers[at as usize] = Layers { rate: params.rate_layer, ceil: params.ceil_layer };
-        if active && is_leaf {
-            self.activate(at);
-        }
-        let earned = self.classes[at as usize].earned(now);
-        self.update_mode(at, now, earned, overlimits);
-    }
-
     #[inline]
     pub(super) fn is_leaf(&self, at: u32) -> bool {
         self.classes[at as usize].inner == NIL
-    }
-
-    /// Makes a leaf whose queue is empty an inner class. False if it is too deep.
-    pub(super) fn make_inner(&mut self, at: u32) -> bool {
-        let Some(level) = self.level_as_inner(at) else { return false };
-        if self.classes[at as usize].active != 0 {
-            self.deactivate(at);
-        }
-        self.wheel.remove(at);
-        let inner = self.free_inners.pop().unwrap_or(self.inners.len() as u32);
-        if inner as usize == self.inners.len() {
-            self.inners.push(Inner::default());
-            self.feeds.resize_with(self.feeds.len() + LEVELS, Round::default);
-            let most = self.inners.len();
-            self.rows[1..].iter_mut().flatten().for_each(|row| row.reserve(most));
-        }
-        self.inners[inner as usize].class = at;
-        let class = &mut self.classes[at as usize];
-        (class.mode, class.level, class.inner) = (Mode::CanSend, level, inner);
-        true
-    }
-
-    /// The level a leaf would have as an inner class; none if it is too deep for children.
-    pub(super) fn level_as_inner(&self, at: u32) -> Option<u8> {
-        let parent = self.classes[at as usize].parent;
-        let above = self.classes.get(parent as usize).map_or(LEVELS as u8, |parent| parent.level);
-        above.checked_sub(1).filter(|&level| level > 0)
-    }
-
-    /// Takes away a class without children and without packets. Its parent, if this was the last child, is a leaf again.
-    pub(super) fn remove(&mut self, at: u32, now: u64) {
-        if self.classes[at as usize].active != 0 {
-            self.deactivate(at);
-        }
-        self.wheel.remove(at);
-        let Class { parent, place, .. } = self.classes[at as usize];
-        self.free.push(at);
-        self.cells[at as usize] = Arc::default();
-        if parent == NIL {
-            return;
-        }
-        let number = self.classes[parent as usize].inner;
-        let inner = &mut self.inners[number as usize];
-        inner.left.push(place);
-        if inner.left.len() < inner.children.len() {
-            return;
-        }
-        (inner.children, inner.left) = Default::default();
-        self.free_inners.push(number);
-        let feeds = number as usize * LEVELS;
-        self.feeds[feeds..feeds + LEVELS].iter_mut().for_each(Round::clear);
-        self.wheel.remove(parent);
-        let class = &mut self.classes[parent as usize];
-        (class.level, class.inner, class.active) = (0, NIL, 0);
-        class.fill(now);
-        self.leaves[parent as usize].renew();
     }
 
     /// Nobody is active, and all may send.

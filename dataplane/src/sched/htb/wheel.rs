@@ -1,8 +1,7 @@
 //! When classes want to be looked at again: a timing wheel of three levels (Varghese and Lauck, scheme 7).
 //!
-//! Each class has one entry at most. A time that moves later, or is called off, leaves the entry where it is: that is
-//! found out when its slot comes up. So a class that changes its mind with every packet costs a store each time, and no
-//! memory.
+//! Each class has one entry at most. A time that moves later leaves the entry where it is: that is found out when its slot
+//! comes up. So a class that changes its mind with every packet costs a store each time, and no memory.
 
 const NIL: u32 = u32::MAX;
 /// Nanoseconds of a slot of the first level, as a power of two: 1.024 us.
@@ -16,7 +15,7 @@ const NEVER: u64 = u64::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// When, in nanoseconds; [`NEVER`] if it was called off.
+    /// When, in nanoseconds.
     due: u64,
     /// For when it is filed.
     filed: u64,
@@ -85,12 +84,6 @@ impl Wheel {
         self.file(class, due);
     }
 
-    /// Does not want `class` looked at any more.
-    #[inline]
-    pub(super) fn cancel(&mut self, class: u32) {
-        self.entries[class as usize].due = NEVER;
-    }
-
     /// Forgets a class.
     pub(super) fn remove(&mut self, class: u32) {
         if self.entries[class as usize].slot != NIL {
@@ -107,14 +100,14 @@ impl Wheel {
         self.next = NEVER;
     }
 
-    /// A class that is due. Each entry touched takes one of `budget`; `None` when that is used up or nothing is due:
+    /// A class that is due, and since when. Each entry touched takes one of `budget`; `None` when that is used up or nothing is due:
     /// [`next`](Self::next) tells which.
     #[inline]
-    pub(super) fn pop(&mut self, now: u64, budget: &mut u32) -> Option<u32> {
+    pub(super) fn pop(&mut self, now: u64, budget: &mut u32) -> Option<(u32, u64)> {
         if now < self.next { None } else { self.pop_due(now, budget) }
     }
 
-    fn pop_due(&mut self, now: u64, budget: &mut u32) -> Option<u32> {
+    fn pop_due(&mut self, now: u64, budget: &mut u32) -> Option<(u32, u64)> {
         let last = now >> SLOT;
         loop {
             // What the upper levels hold for the present slot comes down first.
@@ -132,7 +125,7 @@ impl Wheel {
                 if due <= now {
                     *budget = budget.checked_sub(1)?;
                     self.remove(at);
-                    return Some(at);
+                    return Some((at, due));
                 }
                 if due >> SLOT != self.slot {
                     *budget = budget.checked_sub(1)?;
@@ -180,10 +173,7 @@ impl Wheel {
     /// Files an entry anew, where it belongs as seen from the present slot.
     fn refile(&mut self, class: u32) {
         self.unlink(class);
-        let due = self.entries[class as usize].due;
-        if due != NEVER {
-            self.file(class, due);
-        }
+        self.file(class, self.entries[class as usize].due);
     }
 
     fn file(&mut self, class: u32, due: u64) {
@@ -263,7 +253,8 @@ mod tests {
     /// All that is due, without a bound.
     fn due(wheel: &mut Wheel, now: u64) -> Vec<u32> {
         let mut all = Vec::new();
-        while let Some(class) = wheel.pop(now, &mut { u32::MAX }) {
+        while let Some((class, since)) = wheel.pop(now, &mut { u32::MAX }) {
+            assert!(since <= now);
             all.push(class);
         }
         all.sort_unstable();
@@ -336,6 +327,14 @@ mod tests {
         assert_eq!(run(&mut wheel, 1_000_000), [(20, 0)]);
     }
 
+    #[test]
+    fn a_long_stand_is_not_made_up_for() {
+        let (mut wheel, day) = (Wheel::new(), 86_400_000_000_000);
+        wheel.reserve(1);
+        wheel.set(0, 10 * day + 5, 10 * day);
+        assert_eq!(wheel.pop(10 * day + 5, &mut 1), Some((0, 10 * day + 5)));
+    }
+
     proptest! {
         #[test]
         fn as_a_sorted_list(
@@ -352,7 +351,7 @@ mod tests {
                         model.insert(class, now + step);
                     }
                     2 => {
-                        wheel.cancel(class);
+                        wheel.remove(class);
                         model.remove(&class);
                     }
                     _ => {

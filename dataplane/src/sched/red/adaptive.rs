@@ -68,3 +68,57 @@ impl Adaptive {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_made_later_come_to_the_same() {
+        let params = RedParams {
+            limit: 400_000,
+            min: 30_000,
+            max: 90_000,
+            wlog: 5,
+            avpkt: 1000,
+            bandwidth: 1000,
+            max_p: 85_899_345,
+            ecn: true,
+            harddrop: false,
+            nodrop: false,
+            adaptive: true,
+            gentle: false,
+        };
+        // Above, between and below the targets; and from above down through them, the slower the bandwidth the longer.
+        for (backlog, idle, bandwidth) in [
+            (80_000, false, 1),
+            (60_000, false, 1),
+            (40_000, false, 1),
+            (80_000, true, 1000),
+            (80_000, true, 10),
+        ] {
+            for steps in [1, 2, 5, 100, 300, 100_000] {
+                let start = Instant::from_secs(5);
+                let mut average = Average::new(1, params.avpkt, bandwidth);
+                for _ in 0..1000 {
+                    average.arrived(start, backlog);
+                }
+                if idle {
+                    average.empty(Instant::from_millis(5600));
+                }
+                let time = |step: u64| start + Duration::from_millis(500 * step + 7);
+                let (mut often, mut once) = (Adaptive::new(&params), Adaptive::new(&params));
+                assert_eq!(once.catch_up(start, &average, params.max_p), params.max_p);
+                assert_eq!(often.catch_up(start, &average, params.max_p), params.max_p);
+                let eager = (1..=steps).fold(params.max_p, |max_p, step| {
+                    assert!(often.is_due(time(step)));
+                    often.catch_up(time(step), &average, max_p)
+                });
+                assert_eq!(once.catch_up(time(steps), &average, params.max_p), eager, "{backlog} {steps}");
+                assert_eq!(often.next, once.next);
+                assert_eq!(steps > 1 && backlog == 60_000, steps > 1 && eager == params.max_p);
+            }
+        }
+        assert!(!Adaptive::new(&RedParams { adaptive: false, ..params }).is_due(Instant::from_secs(1 << 30)));
+    }
+}

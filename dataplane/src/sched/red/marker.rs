@@ -167,6 +167,18 @@ mod tests {
     }
 
     #[test]
+    fn draws_once_a_mark() {
+        let mut marker = Marker::new(&params(0, 40_000, 0.2));
+        let (mut rng, mut drawn) = (Rng::new(9), Rng::new(9));
+        let marks = (0..10_000).filter(|_| marker.decide(20_000, &mut rng) == Mark::Chance).count();
+        assert!(marks > 1000);
+        for _ in 0..=marks {
+            drawn.word();
+        }
+        assert_eq!(rng.word(), drawn.word());
+    }
+
+    #[test]
     fn gaps_are_uniform() {
         // A probability of exactly 1/10.
         let mut marker = Marker::new(&params(0, 40_000, 0.2));
@@ -216,6 +228,21 @@ mod tests {
             let mut marker = Marker::new(&gentle);
             assert_eq!(marker.decide(2 * u64::from(max) - 1, &mut rng), Mark::None);
             assert_eq!(marker.decide(2 * u64::from(max), &mut rng), Mark::Forced);
+        }
+    }
+
+    #[test]
+    fn holds_at_the_ends_of_its_range() {
+        let mut rng = Rng::new(3);
+        let edges = [0, 1, 2, 30_000, u32::MAX - 1, u32::MAX];
+        for (min, max) in edges.iter().flat_map(|&min| edges.map(|max| (min, max))) {
+            for (max_p, gentle) in [(0, false), (0, true), (1, true), (CERTAIN, true), (u64::MAX, false)] {
+                let mut marker = Marker::new(&RedParams { max_p, gentle, ..params(min, max, 0.0) });
+                for avg in edges.map(u64::from).into_iter().chain([1 << 32, 1 << 34, u64::MAX]) {
+                    let marks = [(); 4].map(|()| marker.decide(avg, &mut rng));
+                    assert_eq!(marks[3] == Mark::Forced, avg >= marker.always && avg >= marker.min);
+                }
+            }
         }
     }
 }

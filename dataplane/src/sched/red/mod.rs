@@ -108,6 +108,8 @@ impl<P: SchedPkt> Red<P> {
         }
     }
 
+    /// The kernel notes it when it asks the empty queue for a packet, which a discipline above that knows better never does:
+    /// then the average would not fall.
     #[inline]
     fn note_empty(&mut self, cx: &SchedCx<'_, P>) {
         if self.cells.qlen.get() == 0 {
@@ -119,7 +121,6 @@ impl<P: SchedPkt> Red<P> {
     fn change(&mut self, cx: &mut SchedCx<'_, P>, params: &RedParams) -> Held {
         self.params = *params;
         self.average = Average::new(params.wlog, params.avpkt, params.bandwidth);
-        self.average.restart(cx.now);
         self.marker = Marker::new(params);
         self.adaptive = Adaptive::new(params);
         self.count(|cells| cells.max_p.set(params.max_p));
@@ -145,22 +146,19 @@ impl<P: SchedPkt> Qdisc<P> for Red<P> {
     }
 
     fn dequeue(&mut self, cx: &mut SchedCx<'_, P>) -> Option<P> {
-        let pkt = self.child.dequeue(cx);
-        if let Some(pkt) = &pkt {
-            self.cells.sent(pkt.qdisc_len());
+        let next = self.child.dequeue(cx);
+        if let Some((_, len)) = next {
+            self.cells.sent(len);
         }
         self.note_empty(cx);
-        pkt
+        next.map(|(pkt, _)| pkt)
     }
 
     fn dequeue_list(&mut self, cx: &mut SchedCx<'_, P>, most: usize, list: &mut PktList<P>) {
-        let before = list.len();
-        self.child.dequeue_list(cx, most, list);
-        let bytes = list[before..].iter().map(|pkt| u64::from(pkt.qdisc_len())).sum();
-        let packets = (list.len() - before) as u64;
-        self.cells.packets.add(packets);
-        self.cells.bytes.add(bytes);
-        self.cells.gone(packets, bytes);
+        let taken = self.child.dequeue_list(cx, most, list);
+        self.cells.packets.add(taken.packets);
+        self.cells.bytes.add(taken.bytes);
+        self.cells.gone(taken.packets, taken.bytes);
         self.note_empty(cx);
     }
 

@@ -77,9 +77,6 @@ pub enum RedError {
     /// The upper threshold is below the lower, or the probability is too small.
     #[error("RED: failed to calculate probability.")]
     Probability,
-    /// The line is too slow for the table.
-    #[error("RED: failed to calculate idle damping table.")]
-    IdleDamping,
     /// Refused by the kernel, not by tc.
     #[error("nodrop mode is only meaningful with ECN")]
     NodropWithoutEcn,
@@ -140,7 +137,6 @@ impl RedOptions {
             note(RedNote::BurstTooLarge(burst));
         }
         plog(min, max, self.probability).ok_or(RedError::Probability)?;
-        idle_table(wlog, self.avpkt, bandwidth).ok_or(RedError::IdleDamping)?;
         if self.nodrop && !self.ecn {
             return Err(RedError::NodropWithoutEcn);
         }
@@ -204,21 +200,21 @@ pub fn plog(min: u32, max: u32, probability: f64) -> Option<u8> {
 }
 
 /// The kernel's table of how far the average falls while idle (`Scell_log` and `Stab`), which `tc -d` shows: after
-/// `i << Scell_log` ticks of 64 ns it is shifted right by `Stab[i]`. `None` if a tick of it would not fit 32 bits.
+/// `i << Scell_log` ticks of 64 ns it is shifted right by `Stab[i]`.
 ///
 /// We compute the same from nanoseconds instead, see [`super::average`].
-pub fn idle_table(wlog: u8, avpkt: u32, bandwidth: u64) -> Option<(u8, [u8; 256])> {
+pub fn idle_table(wlog: u8, avpkt: u32, bandwidth: u64) -> (u8, [u8; 256]) {
     const TICKS_PER_USEC: f64 = 15.625;
     let xmit = (TICKS_PER_USEC * f64::from(avpkt) * 1e6 / bandwidth as f64).ceil();
     let shift_per_tick = -(-0.5f64.powi(wlog.into())).ln_1p() / xmit;
     let longest = 31.0 / shift_per_tick;
-    let cell_log = (0..32).find(|&log: &u8| longest / 2f64.powi(log.into()) < 512.0)?;
+    let cell_log = (0..31).find(|&log: &u8| longest / 2f64.powi(log.into()) < 512.0).unwrap_or(31);
     let table = std::array::from_fn(|i| match i {
         0 => 0,
         255 => 31,
         _ => (((i as u64) << cell_log) as f64 * shift_per_tick).min(31.0) as u8,
     });
-    Some((cell_log, table))
+    (cell_log, table)
 }
 
 #[cfg(test)]
@@ -236,7 +232,7 @@ mod tests {
     fn shown(options: &RedOptions) -> (u32, u32, u8, u8, u8, u64) {
         let params = derive(options).0.unwrap();
         let plog = plog(params.min, params.max, options.probability).unwrap();
-        let (cell_log, table) = idle_table(params.wlog, params.avpkt, params.bandwidth).unwrap();
+        let (cell_log, table) = idle_table(params.wlog, params.avpkt, params.bandwidth);
         assert_eq!((table[0], table[255]), (0, 31));
         assert!(table.is_sorted());
         (params.min, params.max, params.wlog, plog, cell_log, params.max_p)

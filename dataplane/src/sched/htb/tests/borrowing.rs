@@ -97,6 +97,15 @@ fn a_class_with_two_children_takes_turns_with_one_without() {
 }
 
 #[test]
+fn classes_at_the_top_take_turns() {
+    let tiny = mbit(0.001).ceil(100.0).quantum(3028);
+    let mut sim = Sim::new().class(0, 1, mbit(100.0)).class(1, 10, tiny).class(1, 11, tiny);
+    sim = sim.class(0, 2, mbit(100.0)).class(2, 20, tiny).class(2, 21, tiny);
+    sim.link = Some(12_500_000);
+    near(&sim.rates(FRAME, &[10, 11, 20, 21]), &[25.0; 4], 1.0);
+}
+
+#[test]
 fn what_is_counted_of_a_class_adds_up() {
     let mut sim = guide(100.0, 100.0);
     [10, 11].into_iter().for_each(|class| sim.fill(class, FRAME, 20));

@@ -49,6 +49,10 @@ fn tokens_show_what_is_owed() {
     assert_eq!(sim.take(), Err(Some(12_800_000)));
     assert_eq!((sim.cells(10).tokens.get(), sim.cells(10).ctokens.get()), (-200_000, -200_000));
     assert_eq!((sim.cells(10).overlimits.get(), sim.htb.cells().overlimits.get()), (1, 1));
+    sim.world.now = 12_800_500;
+    sim.take().unwrap();
+    let Special::Htb(cells) = &sim.htb.cells().special else { panic!("cells of another") };
+    assert_eq!((cells.events.get(), cells.event_lag.get(), cells.event_lags[0].get()), (1, 500, 1));
 }
 
 #[test]
@@ -61,6 +65,20 @@ fn debts_and_savings_are_bounded_by_a_minute() {
     assert_eq!(at.len(), 4);
     let gaps: Vec<u64> = at.windows(2).map(|pair| (pair[1] - pair[0]) / MS).collect();
     assert_eq!(gaps[1..], [60_000, 60_000]);
+}
+
+#[test]
+fn a_long_pause_is_worth_no_more_than_the_buckets() {
+    for pause in [1 << 46, 1 << 47, 1 << 48, 0x0012_3456_789a_bcde] {
+        let mut sim = Sim::new().class(0, 10, mbit(1.0).bursts(3028, 3028));
+        sim.link = None;
+        sim.fill(10, FRAME, 1);
+        sim.take().unwrap();
+        sim.world.now = pause;
+        sim.fill(10, FRAME, 5);
+        let at: Vec<u64> = sim.departures().iter().map(|at| at - pause).collect();
+        assert_eq!(at, [0, 0, 0, 12_112_000, 24_224_000]);
+    }
 }
 
 #[test]

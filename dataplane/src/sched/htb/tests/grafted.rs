@@ -32,6 +32,7 @@ impl Gate {
 impl Qdisc<Pkt> for Gate {
     fn enqueue(&mut self, cx: &mut SchedCx<'_, Pkt>, pkt: Pkt) -> Enqueued {
         let full = self.queue.len() >= self.limit;
+        self.cells.drops.add(full.into());
         if full && !self.early {
             cx.sink.drop(pkt, DropReason::QdiscOverlimit);
             return Enqueued::refused(Xmit::Drop);
@@ -108,6 +109,27 @@ fn a_discipline_takes_the_place_of_the_queue() {
     assert!(sim.htb.child(id(10)).is_none());
     sim.fill(10, 100, 3);
     assert_eq!(sim.departures(), [0; 3]);
+}
+
+#[test]
+fn lists_go_to_disciplines_below_in_order() {
+    let mut sim = two_leaves();
+    sim.graft(10, Gate { limit: 3, ..Gate::default() });
+    sim.send_all([10, 11, 10, 0, 10, 10, 11, 10].into_iter().zip(100..));
+    assert_eq!((sim.cells(10).qlen.get(), sim.cells(10).backlog.get()), (3, 100 + 102 + 104));
+    assert_eq!((sim.cells(10).drops.get(), sim.htb.cells().drops.get()), (2, 2));
+    sim.check_counts();
+    let of = |sim: &mut Sim, class| -> Vec<u32> {
+        let mut lens = Vec::new();
+        while let Some((_, pkt)) = sim.step(u64::MAX, false) {
+            lens.extend((pkt.priority == id(class).0).then_some(pkt.len));
+        }
+        lens
+    };
+    assert_eq!(of(&mut sim, 10), [100, 102, 104]);
+    sim.send_all([11, 10, 10].into_iter().zip(200..));
+    assert_eq!(of(&mut sim, 11), [200]);
+    sim.check_counts();
 }
 
 #[test]

@@ -24,6 +24,8 @@ use crate::sched::qdisc::{Enqueued, Held, Qdisc, Rng, SchedCx, Sink, Xmit};
 use crate::sched::queue::PktSlab;
 use crate::time::Instant;
 
+type PktList = crate::sched::packet::PktList<Pkt>;
+
 const MBIT: f64 = 1e6;
 const SECOND: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
@@ -198,6 +200,13 @@ impl Sim {
 
     fn send(&mut self, priority: TcHandle, len: u32) -> Enqueued {
         self.htb.enqueue(&mut self.world.cx(), Pkt { len, priority: priority.0 })
+    }
+
+    /// A list of packets for these classes, of these lengths.
+    fn send_all(&mut self, packets: impl Iterator<Item = (u16, u32)>) {
+        let mut list: PktList = packets.map(|(class, len)| Pkt { len, priority: id(class).0 }).collect();
+        self.htb.enqueue_list(&mut self.world.cx(), &mut list);
+        assert!(list.is_empty());
     }
 
     /// So many packets into a class.

@@ -20,6 +20,36 @@ fn ten_thousand_classes_have_their_rates() {
 }
 
 #[test]
+fn what_is_due_at_once_is_looked_at_in_parts() {
+    let mut sim = Sim::new();
+    sim.link = None;
+    for leaf in 1..=1000 {
+        sim.add(0, leaf, mbit(1.0).bursts(1, 1));
+        sim.fill(leaf, FRAME, 2);
+    }
+    for _ in 0..1000 {
+        sim.take().unwrap();
+    }
+    let due = sim.take().unwrap_err().unwrap();
+    assert_eq!(due, 12_104_000);
+    sim.world.now = 13_000_000;
+    // Some of a call's work is to bring them down from the second level of the wheel: a call may come to nothing, and
+    // then wants to be made again at once.
+    let (mut packets, mut calls) = (0, 0);
+    while packets < 1000 {
+        let mut list = PktList::new();
+        let mut cx = sim.world.cx();
+        sim.htb.dequeue_list(&mut cx, 32, &mut list);
+        let wake = cx.wake();
+        packets += list.len();
+        calls += 1;
+        assert!(list.len() == 32 || packets == 1000 || wake == Some(Instant::from_nanos(13_000_000)));
+    }
+    assert!((1000 / 32..100).contains(&calls), "{calls} calls");
+    assert!(sim.take().is_err());
+}
+
+#[test]
 fn all_levels_and_no_more() {
     let mut sim = Sim::new();
     for depth in 1..=8 {

@@ -1,0 +1,129 @@
+//! The words of a command, read one after another as tc does.
+
+use super::error::TcError;
+use super::numbers;
+use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::sched::handle::TcHandle;
+
+/// Names and numbers of devices.
+pub trait Devices {
+    /// The number of a device.
+    fn index(&self, name: &str) -> Option<IfIndex>;
+    /// The name of a device.
+    fn name(&self, dev: IfIndex) -> Option<String>;
+}
+
+/// True if `word` is an abbreviation of `name`, as tc's `matches()` has it.
+pub fn matches(word: &str, name: &str) -> bool {
+    !word.is_empty() && name.starts_with(word)
+}
+
+/// The words that are left, and what they may name.
+#[derive(Clone, Copy)]
+pub struct Words<'a> {
+    words: &'a [String],
+    /// The devices there are.
+    pub devices: &'a dyn Devices,
+}
+
+impl std::fmt::Debug for Words<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.words.fmt(f)
+    }
+}
+
+impl<'a> Words<'a> {
+    /// All words of a command.
+    pub fn new(words: &'a [String], devices: &'a dyn Devices) -> Words<'a> {
+        Words { words, devices }
+    }
+
+    /// The next word, which stays.
+    pub fn peek(&self) -> Option<&'a str> {
+        self.words.first().map(String::as_str)
+    }
+
+    /// The next word is exactly this.
+    pub fn is(&self, name: &str) -> bool {
+        self.peek() == Some(name)
+    }
+
+    /// The next word abbreviates this.
+    pub fn abbreviates(&self, name: &str) -> bool {
+        self.peek().is_some_and(|word| matches(word, name))
+    }
+
+    /// Passes over the next word.
+    pub fn skip(&mut self) {
+        self.words = self.words.get(1..).unwrap_or(&[]);
+    }
+
+    /// Takes the next word if it is exactly this.
+    pub fn take(&mut self, name: &str) -> bool {
+        let is = self.is(name);
+        if is {
+            self.skip();
+        }
+        is
+    }
+
+    /// Takes the next word if it abbreviates this.
+    pub fn take_abbreviation(&mut self, name: &str) -> bool {
+        let is = self.abbreviates(name);
+        if is {
+            self.skip();
+        }
+        is
+    }
+
+    /// Takes the next word, which there must be (`NEXT_ARG`).
+    pub fn next(&mut self) -> Result<&'a str, TcError> {
+        let word = self.peek().ok_or_else(incomplete)?;
+        self.skip();
+        Ok(word)
+    }
+
+    /// There must be a next word.
+    pub fn more(&self) -> Result<(), TcError> {
+        self.peek().map(|_| ()).ok_or_else(incomplete)
+    }
+
+    /// How many are left.
+    pub fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// None is left.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// A number in the base its prefix says, or in `base`.
+    pub fn u32(&mut self, base: u32) -> Option<u32> {
+        let number = numbers::u32_in(self.peek()?, base)?;
+        self.skip();
+        Some(number)
+    }
+
+    /// A class.
+    pub fn classid(&mut self) -> Option<TcHandle> {
+        let class = numbers::classid(self.peek()?)?;
+        self.skip();
+        Some(class)
+    }
+}
+
+/// tc's complaint about a command that ends too early.
+pub fn incomplete() -> TcError {
+    TcError { exit: 255, text: "Command line is not complete. Try option \"help\"".into() }
+}
+
+/// tc's `invarg`.
+pub fn invalid(message: &str, word: &str) -> TcError {
+    TcError { exit: 255, text: format!("Error: argument \"{word}\" is wrong: {message}") }
+}
+
+/// tc's `duparg`.
+pub fn duplicate(key: &str, word: &str) -> TcError {
+    TcError { exit: 255, text: format!("Error: duplicate \"{key}\": \"{word}\" is the second value.") }
+}
