@@ -2,12 +2,15 @@
 //! state, taken by its owner at the moment of a scrape.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use skiff_dataplane::neigh::cache::{Counters, NeighInfo};
 use skiff_dataplane::neigh::nud::Nud;
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::ip_tables::rule::RuleCounters;
 use skiff_pmd::{Link, PortId, PortStats};
+
+use crate::tc::Tree;
 
 /// The picture. Everything in it is a copy; whoever holds it holds no lock.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +29,8 @@ pub struct Facts {
     pub lcores: Vec<LcoreFacts>,
     /// Bonds.
     pub bonds: Vec<BondFacts>,
+    /// The trees of queueing disciplines, with the names of their devices.
+    pub trees: Vec<(String, Arc<Tree>)>,
     /// DPDK ports.
     pub ports: Vec<PortFacts>,
     /// Packet pools.

@@ -18,9 +18,13 @@ use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::hooks::{Fate, Hook};
 use skiff_dataplane::netfilter::ip_tables::rule::RuleCounters;
 use skiff_dataplane::netfilter::queue::NfQueue;
+use skiff_dataplane::sched::cells::Special;
+use skiff_dataplane::sched::handle::TcHandle;
+use skiff_dataplane::time::Instant;
 use skiff_pmd::{Link, PortId, PortStats};
 
 use crate::facts::*;
+use crate::tc::{Device, Devices, Picture, Tree};
 
 /// A loopback and these devices, on ports 0 and up; `lcores` workers that have done nothing.
 pub fn idle(lcores: usize, names: &[&str]) -> Arc<Shared> {
@@ -126,6 +130,7 @@ pub fn facts() -> Facts {
         features: vec![("hugepages", true), ("rx_interrupt", false)],
         lcores: vec![LcoreFacts { cpu: Some(4), numa_node: Some(0) }, LcoreFacts::default()],
         bonds: vec![bond()],
+        trees: vec![("wan0".into(), tree())],
         ports: vec![port(0, "lan0"), port(1, "wan0")],
         pools: vec![PoolFacts {
             name: "mbufs".into(),
@@ -164,6 +169,51 @@ pub fn facts() -> Facts {
         ],
         memory: MemoryFacts { eal_bytes: 256 << 20, hugepages: true },
     }
+}
+
+/// One device, for commands of tc.
+struct OneDevice;
+
+impl Devices for OneDevice {
+    fn find(&self, name: &str) -> Option<Device> {
+        self.all().into_iter().find(|dev| dev.name == name)
+    }
+
+    fn all(&self) -> Vec<Device> {
+        vec![Device { index: IfIndex(2), name: "wan0".into(), mtu: 1500, speed: None }]
+    }
+}
+
+/// A tree of disciplines: prio, one band of it htb with a class that has red below it.
+fn tree() -> Arc<Tree> {
+    let commands = "qdisc add dev wan0 root handle 1: prio\nqdisc add dev wan0 parent 1:2 handle 2: htb\n\
+                    class add dev wan0 parent 2: classid 2:1 htb rate 8mbit ceil 16mbit\n\
+                    class add dev wan0 parent 2:1 classid 2:10 htb rate 8mbit\n\
+                    qdisc add dev wan0 parent 2:10 handle 3: red limit 400k avpkt 1000 bandwidth 10mbit ecn\n";
+    let mut picture = Picture::default();
+    crate::tc::load(commands, &mut picture, &OneDevice, Instant::ZERO).expect("good commands");
+    let tree = picture.trees().next().map(|(_, tree)| Arc::clone(tree)).expect("a tree");
+    let class = &tree.htb_class(TcHandle::new(2, 0x10)).expect("the class").cells;
+    for (counter, n) in
+        [(&class.packets, 5), (&class.lended, 3), (&class.borrowed, 2), (&class.drops, 10), (&class.qlen, 6)]
+    {
+        counter.add(n);
+    }
+    let qdisc = tree.qdisc(TcHandle::new(3, 0)).expect("red").cells();
+    qdisc.bytes.add(4000);
+    if let Special::Red(red) = &qdisc.special {
+        for (counter, n) in [
+            (&red.prob_drop, 1),
+            (&red.forced_drop, 2),
+            (&red.pdrop, 3),
+            (&red.prob_mark, 4),
+            (&red.average, 999),
+        ] {
+            counter.add(n);
+        }
+        red.max_p.set(1 << 31);
+    }
+    tree
 }
 
 /// A bond in mode 802.3ad with one member in step.

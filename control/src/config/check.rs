@@ -48,6 +48,9 @@ fn summary(config: &Config, plan: &MemoryPlan, out: &mut dyn Write) -> io::Resul
             netfilter.sets.len()
         )?;
     }
+    if let Some(tc) = &config.traffic_control {
+        writeln!(out, "  traffic control: commands {}", crate::tc::starts(&tc.commands).len())?;
+    }
     writeln!(out, "  memory {plan}")
 }
 

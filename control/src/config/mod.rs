@@ -1,8 +1,8 @@
 //! The configuration file: TOML in, checked values or every mistake out.
 //!
 //! [`parse`] goes through a file once and gathers all mistakes, each with its line and column: unknown keys, wrong
-//! types and bad values as the sections are read, then ([`cross`]) what does not fit together, then what is right
-//! but not built yet. A [`Config`] that comes out has none of them. Every value in it keeps its place in the file,
+//! types and bad values as the sections are read, then ([`cross`]) what does not fit together, then commands of tc that
+//! could not be carried out. A [`Config`] that comes out has none of them. Every value in it keeps its place in the file,
 //! so that a mistake which shows only on the machine it is applied to can be reported the same way.
 
 mod check;
@@ -19,7 +19,7 @@ mod section;
 mod sysctl;
 mod system;
 mod text;
-mod unsupported;
+mod traffic_control;
 mod upper;
 mod value;
 
@@ -111,7 +111,7 @@ fn read<'t>(source: &'t Source<'t>, file: &str, root: &'t DeTable<'t>) -> Config
         Some(value) => interface::read_all(source, value),
         None => Interfaces { read: Vec::new(), addresses_are_known: true },
     };
-    let config = Config {
+    let mut config = Config {
         file: file.to_owned(),
         system: top.get("system").map_or_else(System::default, |value| system::read_system(source, value)),
         api: top.get("api").map_or_else(Api::default, |value| system::read_api(source, value)),
@@ -123,15 +123,14 @@ fn read<'t>(source: &'t Source<'t>, file: &str, root: &'t DeTable<'t>) -> Config
         igmp_proxy: top.get("igmp-proxy").and_then(|value| multicast::read_proxy(source, value)),
         sysctl: top.get("sysctl").map_or(Vec::new(), |value| sysctl::read(source, value)),
         netfilter: top.get("netfilter").and_then(|value| netfilter::read(source, value)),
+        traffic_control: None,
     };
-    if let Some(value) = top.get("traffic-control") {
-        text::check_traffic_control(source, value);
-    }
     let names: Vec<&str> = match top.get("interface").map(|value| value.get_ref()) {
         Some(DeValue::Table(table)) => table.keys().map(|name| &**name.get_ref()).collect(),
         _ => Vec::new(),
     };
     cross::check(source, &names, interfaces.addresses_are_known, &config);
-    unsupported::check(&top);
+    config.traffic_control =
+        top.get("traffic-control").and_then(|value| traffic_control::read(source, value, &names, &config));
     config
 }

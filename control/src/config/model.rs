@@ -49,6 +49,8 @@ pub struct Config {
     pub sysctl: Vec<Sysctl>,
     /// `[netfilter]`: rules and the sets they name.
     pub netfilter: Option<At<Ruleset>>,
+    /// `[traffic-control]`: commands of tc.
+    pub traffic_control: Option<At<TrafficControl>>,
 }
 
 impl PartialEq for Config {
@@ -63,6 +65,7 @@ impl PartialEq for Config {
             && self.igmp_proxy == other.igmp_proxy
             && self.sysctl == other.sysctl
             && self.netfilter == other.netfilter
+            && self.traffic_control == other.traffic_control
     }
 }
 
@@ -79,6 +82,23 @@ impl Config {
         Diagnostic::new(&self.file, pos, fault)
     }
 }
+
+/// `[traffic-control]`. Equal if the commands are.
+#[derive(Clone, Debug)]
+pub struct TrafficControl {
+    /// Lines of `tc -batch`.
+    pub commands: String,
+    /// Where each begins: its byte in `commands`, and its place in the file.
+    pub(super) places: Vec<(usize, Pos)>,
+}
+
+impl PartialEq for TrafficControl {
+    fn eq(&self, other: &Self) -> bool {
+        self.commands == other.commands
+    }
+}
+
+impl Eq for TrafficControl {}
 
 /// `[system]`: what the process takes from the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -360,12 +360,22 @@ fn what_is_not_built_yet_is_refused_by_name() {
                 ],
             ),
             (
-                "[traffic-control]\ncommands = '''\nqdisc add dev wan0 root htb\n\n# no\n  qdsic add\n'''",
+                "[traffic-control]\ncommands = '''\nqdisc add dev wan0 root htb\n\n# no\n  qdsic add\n\
+                 class add dev wan9 htb\nqdisc show\n'''",
                 &[
-                    "r:8:1: [traffic-control] is not supported yet",
-                    "r:13:3: \"qdsic\" is not a tc object: \"qdisc\", \"class\", \"filter\" or \"actions\" is wanted, \
-                     did you mean \"qdisc\"?",
+                    "r:13:3: tc: Object \"qdsic\" is unknown, try \"tc help\"",
+                    "r:14:1: tc: Cannot find device \"wan9\"",
+                    "r:15:1: tc: changes nothing",
                 ],
+            ),
+            (
+                "[traffic-control]\ncommands = '''\nqdisc add dev wan0 root handle 1: htb\n\
+                 class add dev wan0 parent 2: classid 2:1 htb rate 10%\nqdisc add dev wan0 root handle 1: htb\n'''",
+                &["r:11:1: tc: No such file or directory"],
+            ),
+            (
+                "[traffic-control]\ncommands = \"qdisc add dev wan0 root\\tsfq\"",
+                &["r:9:12: tc: Specified qdisc kind is unknown"],
             ),
             (
                 "[netfilter]\nrules = '''\n*filter\n:FORWARD ACCEPT [0:0]\nFORWARD -j DROP\n'''",

@@ -53,7 +53,7 @@ fn activity(page: &mut Page, lcore: &str, cells: &LcoreCells) {
     page.add(&WAKEUPS, [lcore], cells.interrupt_wakeups.get());
     let bursts = BURST_BUCKETS.iter().zip(&cells.rx_bursts).map(|(&bound, n)| (bound as f64, n.get()));
     // Every packet came in by a burst, so they are the sum of all burst sizes.
-    page.histogram(&RX_BURST, [lcore], bursts, cells.rx.get());
+    page.histogram(&RX_BURST, [lcore], bursts, cells.rx.get() as f64);
 }
 
 fn nodes(page: &mut Page, lcore: &str, cells: &LcoreCells) {

@@ -16,6 +16,7 @@ mod page;
 mod ports;
 mod process;
 mod tables;
+mod tc;
 #[cfg(test)]
 mod tests;
 
@@ -125,6 +126,7 @@ fn collect(shared: &Shared, facts: &Facts) -> Page {
     tables::collect(&mut page, shared, facts);
     multicast::collect(&mut page, &facts.multicast);
     bonds::collect(&mut page, shared, &facts.bonds);
+    tc::collect(&mut page, &facts.trees);
     page
 }
 
@@ -142,6 +144,7 @@ fn listed() -> impl Iterator<Item = &'static Listed> {
         tables::ALL,
         multicast::ALL,
         bonds::ALL,
+        tc::ALL,
     ];
     groups.into_iter().flatten()
 }

@@ -86,7 +86,7 @@ impl PartialOrd for Label {
 #[derive(Clone, Debug, PartialEq)]
 enum Value {
     Plain(f64),
-    Histogram { buckets: Vec<(f64, u64)>, count: u64, sum: u64 },
+    Histogram { buckets: Vec<(f64, u64)>, count: u64, sum: f64 },
 }
 
 impl Page {
@@ -110,7 +110,7 @@ impl Page {
         family: &Family<N>,
         labels: [&str; N],
         buckets: impl IntoIterator<Item = (f64, u64)>,
-        sum: u64,
+        sum: f64,
     ) {
         let mut count = 0;
         let cumulative = |(bound, n)| {
@@ -193,7 +193,7 @@ fn metric(names: &[&str], values: Vec<Label>, kind: Kind, value: Value) -> proto
     metric
 }
 
-fn histogram(buckets: &[(f64, u64)], count: u64, sum: u64) -> proto::Histogram {
+fn histogram(buckets: &[(f64, u64)], count: u64, sum: f64) -> proto::Histogram {
     let bucket = |&(bound, cumulative): &(f64, u64)| {
         let mut bucket = proto::Bucket::default();
         bucket.set_upper_bound(bound);
@@ -203,6 +203,6 @@ fn histogram(buckets: &[(f64, u64)], count: u64, sum: u64) -> proto::Histogram {
     let mut histogram = proto::Histogram::default();
     histogram.set_bucket(buckets.iter().map(bucket).collect());
     histogram.set_sample_count(count);
-    histogram.set_sample_sum(sum as f64);
+    histogram.set_sample_sum(sum);
     histogram
 }

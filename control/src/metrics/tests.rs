@@ -303,3 +303,36 @@ proptest! {
         prop_assert_eq!(series.len(), samples.len());
     }
 }
+
+#[test]
+fn classes_and_disciplines_say_what_became_of_packets() {
+    let page = busy_page();
+    let lines: BTreeSet<&str> = page.lines().collect();
+    let expected = r#"
+skiff_class_info{port="wan0",qdisc="1:",class="1:2",parent="1:",leaf="2:"} 1
+skiff_class_info{port="wan0",qdisc="1:",class="1:3",parent="1:",leaf=""} 1
+skiff_class_info{port="wan0",qdisc="2:",class="2:1",parent="2:",leaf=""} 1
+skiff_class_info{port="wan0",qdisc="2:",class="2:10",parent="2:1",leaf="3:"} 1
+skiff_class_rate_bytes{port="wan0",class="2:1"} 1000000
+skiff_class_ceil_bytes{port="wan0",class="2:1"} 2000000
+skiff_class_packets_total{port="wan0",class="2:10"} 5
+skiff_class_packets_total{port="wan0",class="1:1"} 0
+skiff_class_lends_total{port="wan0",class="2:10"} 3
+skiff_class_borrows_total{port="wan0",class="2:10"} 2
+skiff_class_backlog_packets{port="wan0",class="2:10"} 6
+skiff_class_drops_total{port="wan0",class="2:10",reason="tail"} 4
+skiff_class_drops_total{port="wan0",class="2:10",reason="red_early"} 1
+skiff_class_drops_total{port="wan0",class="2:10",reason="red_forced"} 2
+skiff_class_drops_total{port="wan0",class="2:10",reason="limit"} 3
+skiff_class_ecn_marks_total{port="wan0",class="2:10"} 4
+skiff_class_queue_average_bytes{port="wan0",class="2:10"} 999
+skiff_qdisc_bytes_total{port="wan0",qdisc="3:",kind="red"} 4000
+skiff_qdisc_bytes_total{port="wan0",qdisc="1:",kind="prio"} 0
+skiff_htb_direct_packets_total{port="wan0",qdisc="2:"} 0
+skiff_red_pdrop_total{port="wan0",qdisc="3:"} 3
+skiff_red_avg_bytes{port="wan0",qdisc="3:"} 999
+skiff_red_max_p{port="wan0",qdisc="3:"} 0.5"#;
+    for line in expected.lines().filter(|line| !line.is_empty()) {
+        assert!(lines.contains(line), "missing: {line}\n{page}");
+    }
+}

@@ -88,6 +88,9 @@ impl Router {
         if let Err(fault) = self.apply_netfilter(old.as_ref(), &config) {
             faults.push(fault);
         }
+        if let Err(fault) = self.apply_traffic_control(old.as_ref(), &config) {
+            faults.push(fault);
+        }
         self.apply_multicast(old.as_ref(), &config, &mut faults);
         self.config = Some(config);
         self.applies.last_ok = faults.is_empty();

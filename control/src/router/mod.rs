@@ -141,6 +141,8 @@ pub struct Router {
     qdisc_owners: BTreeMap<IfIndex, u16>,
     /// Every device's tree of disciplines.
     tc: crate::tc::Picture,
+    /// A device with a tree is gone since the last configuration.
+    tc_lost: bool,
     /// Filters of `ingress` and `clsact`.
     tc_hooks: Vec<(Hook, HookEntry)>,
     /// What the drivers of ports with VLANs were told.
@@ -202,6 +204,7 @@ impl Router {
             mc,
             qdisc_owners: BTreeMap::new(),
             tc: crate::tc::Picture::default(),
+            tc_lost: false,
             tc_hooks: Vec::new(),
             filters: vlan::PortFilters::default(),
             neigh_epoch: None,

@@ -51,6 +51,7 @@ impl Router {
         self.neigh.tick(now, &mut actions);
         self.act(actions);
         self.turn_epoch();
+        self.tc.measure(now);
         let others = self.mc_turn(now).into_iter().chain(self.bond_turn(now)).min();
         self.reclaim();
         let more = self.print_log() || served == MESSAGES_A_TURN;

@@ -33,6 +33,7 @@ impl Router {
         facts.multicast = self.multicast_facts();
         facts.chains = self.rules.facts();
         facts.bonds = self.bond_facts();
+        facts.trees = self.tree_facts();
         facts
     }
 

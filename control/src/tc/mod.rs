@@ -87,6 +87,11 @@ pub fn run(call: &Call, picture: &mut Picture, devices: &dyn Devices, now: Insta
     session.reply(failed)
 }
 
+/// Where each command in `text` begins, bytes.
+pub fn starts(text: &str) -> Vec<usize> {
+    batch::lines(text).iter().map(|line| line.start).collect()
+}
+
 /// A line of a text of commands that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {

@@ -12,9 +12,6 @@ mod qdisc;
 mod red;
 mod tbf;
 
-#[cfg(test)]
-mod tests;
-
 use skiff_dataplane::sched::handle::TcHandle;
 
 pub use options::{Front, front};

@@ -103,7 +103,7 @@ impl Said {
             |a, b| Err(TcError::words(format!("tbf: specifying both \"{a}\" and \"{b}\" is not allowed")));
         let twice = match which {
             Word::Limit if self.latency > 0 => return both("latency", "limit"),
-            Word::Latency if self.limit > 0 => return both("limit", "latency"),
+            Word::Latency if self.limit > 0 => return both("limit", "/latency"),
             Word::Limit if self.limit > 0 => "limit",
             Word::Latency if self.latency > 0 => "latency",
             Word::Burst if self.burst > 0 => "buffer/burst/maxburst",

@@ -147,5 +147,5 @@ fn latency_us(params: &TbfParams) -> Option<u64> {
     let own = within(params.rate, params.burst);
     let latency = params.peak.map_or(own, |(rate, mtu)| own.max(within(rate, mtu)));
     // What a limit that came of a time lost when it was cut to bytes.
-    (latency >= 0.0).then(|| (latency + 1e-6) as u64)
+    (latency >= 0.0).then_some((latency + 1e-6) as u64)
 }

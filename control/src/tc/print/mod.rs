@@ -8,9 +8,6 @@ mod kinds;
 mod qdisc;
 mod stats;
 
-#[cfg(test)]
-mod tests;
-
 pub use class::show as classes;
 pub use qdisc::show as qdiscs;
 

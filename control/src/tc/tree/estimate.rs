@@ -22,6 +22,9 @@ struct State {
 }
 
 impl Estimate {
+    /// The shortest time between two looks.
+    pub const SHORTEST: Duration = Duration::from_millis(250);
+
     /// Nothing is known yet.
     pub fn new(estimator: Estimator) -> Estimate {
         Estimate { estimator, state: Mutex::default() }
@@ -41,7 +44,7 @@ impl Estimate {
             return;
         };
         let passed = now.since(then);
-        if passed < Duration::from_millis(250 << self.estimator.interval) {
+        if passed < Self::SHORTEST * (1 << self.estimator.interval) {
             return;
         }
         let weight = 0.5f64.powi(self.estimator.ewma_log.into());

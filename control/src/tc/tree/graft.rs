@@ -10,7 +10,6 @@ use skiff_dataplane::sched::qdisc::Qdisc;
 use skiff_dataplane::skb::Skb;
 
 use super::super::request::{Estimator, NodeSpec};
-use super::estimate::Estimate;
 use super::node::{Classes, Node};
 use super::{Change, Tree};
 
@@ -40,7 +39,7 @@ impl Change<'_> {
             built.unwrap_or_default()
         };
         let classes = Classes::of(&spec, own);
-        let estimate = estimator.map(|estimator| Arc::new(Estimate::new(estimator)));
+        let estimate = estimator.map(|estimator| self.estimate(estimator));
         self.tree.put(Node { handle, parent, spec, cells, classes, estimate });
         self.tell_graft(parent, built);
     }

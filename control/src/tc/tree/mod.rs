@@ -11,8 +11,6 @@ mod estimate;
 mod graft;
 mod node;
 mod qdisc;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,12 +21,13 @@ use skiff_dataplane::sched::op::{QdiscOp, TreeOp};
 use skiff_dataplane::skb::Skb;
 use skiff_dataplane::time::Instant;
 
+use estimate::Estimate;
 pub use node::{Band, Classes, HtbClass, Node};
 
 use super::Changes;
 use super::error::TcError;
 use super::filters::{Dirty, Filters};
-use super::request::Device;
+use super::request::{Device, Estimator};
 
 /// Changes for the owners of trees, in order.
 pub type Ops = Vec<(IfIndex, TreeOp<Skb>)>;
@@ -41,11 +40,13 @@ pub struct Picture {
     pub(super) filters: Filters,
     /// The last number that was given to a discipline without one.
     auto: u16,
+    /// When rates were last measured; none if there may be none to measure.
+    measured: Option<Instant>,
 }
 
 impl Default for Picture {
     fn default() -> Self {
-        Picture { trees: BTreeMap::new(), filters: Filters::default(), auto: 0x8000 }
+        Picture { trees: BTreeMap::new(), filters: Filters::default(), auto: 0x8000, measured: None }
     }
 }
 
@@ -79,8 +80,12 @@ impl Picture {
         self.after(ops)
     }
 
-    /// Looks at the counters of those whose rates are measured.
-    pub fn measure(&self, now: Instant) {
+    /// Looks at the counters of those whose rates are measured, if it is time.
+    pub fn measure(&mut self, now: Instant) {
+        if self.measured.is_none_or(|last| now.since(last) < Estimate::SHORTEST) {
+            return;
+        }
+        self.measured = Some(now);
         let nodes = self.trees.values().flat_map(|tree| tree.qdiscs.values());
         for (node, estimate) in nodes.filter_map(|node| Some((node, node.estimate()?))) {
             estimate.look(node.cells.bytes.get(), node.cells.packets.get(), now);
@@ -95,7 +100,7 @@ impl Picture {
         work: impl FnOnce(&mut Change<'_>) -> Result<T, TcError>,
     ) -> Result<T, TcError> {
         let tree = Arc::make_mut(self.trees.entry(dev.index).or_default());
-        let done = work(&mut Change { tree, dev, ops, auto: &mut self.auto });
+        let done = work(&mut Change { tree, dev, ops, auto: &mut self.auto, measured: &mut self.measured });
         if tree.is_empty() {
             self.trees.remove(&dev.index);
         }
@@ -206,9 +211,16 @@ pub(super) struct Change<'a> {
     pub dev: &'a Device,
     pub ops: &'a mut Ops,
     auto: &'a mut u16,
+    measured: &'a mut Option<Instant>,
 }
 
 impl Change<'_> {
+    /// What measures a rate from now on.
+    fn estimate(&mut self, estimator: Estimator) -> Arc<Estimate> {
+        self.measured.get_or_insert(Instant::ZERO);
+        Arc::new(Estimate::new(estimator))
+    }
+
     /// Tells the owner of a change of the discipline `handle`.
     fn tell(&mut self, handle: TcHandle, op: QdiscOp<Skb>) {
         let path = self.tree.path(handle);

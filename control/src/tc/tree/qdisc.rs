@@ -1,14 +1,11 @@
 //! Disciplines come, change and go, by the rules of the kernel's `tc_modify_qdisc` and `tc_get_qdisc`.
 
-use std::sync::Arc;
-
 use skiff_dataplane::sched::handle::TcHandle;
 use skiff_dataplane::sched::op::{QdiscOp, TreeOp};
 use skiff_dataplane::sched::params::QdiscSpec;
 
 use super::super::error::{Errno, TcError};
 use super::super::request::{KindWords, NodeSpec, QdiscChange, Verb};
-use super::estimate::Estimate;
 use super::node::{Classes, Node};
 use super::{Change, Tree};
 
@@ -118,8 +115,9 @@ impl Change<'_> {
             self.tell(handle, QdiscOp::Change(spec));
             self.after_change(handle, &spec);
         }
-        if let (Some(estimator), Some(node)) = (change.estimator, self.tree.qdiscs.get_mut(&handle.major())) {
-            node.estimate = Some(Arc::new(Estimate::new(estimator)));
+        let estimate = change.estimator.map(|estimator| self.estimate(estimator));
+        if let Some(node) = self.tree.qdiscs.get_mut(&handle.major()).filter(|_| estimate.is_some()) {
+            node.estimate = estimate;
         }
         Ok(())
     }
@@ -239,14 +237,7 @@ impl Tree {
             return Err(TcError::refused("Parent qdisc is not classful"));
         }
         if !above.classes.contains(class.minor()) {
-            // `1:` of htb finds its root, below which is nothing but classes.
-            let root = class.minor() == 0 && matches!(above.classes, Classes::Htb(_));
-            let error = if root {
-                TcError::errno(Errno::Invalid)
-            } else {
-                TcError::refused("Specified class not found")
-            };
-            return Err(error);
+            return Err(TcError::refused("Specified class not found"));
         }
         Ok(above.classes.child(class.minor()).and_then(|child| self.qdiscs.get(&child)))
     }
@@ -266,9 +257,7 @@ impl Tree {
             class => {
                 let missing = || TcError::refused("Failed to find qdisc with specified classid");
                 let above = self.qdisc(class).ok_or_else(missing)?;
-                if matches!(above.classes, Classes::Htb(_)) && class.minor() == 0
-                    || self.htb_class(class).is_some_and(|class| !class.is_leaf())
-                {
+                if self.htb_class(class).is_some_and(|class| !class.is_leaf()) {
                     return Err(TcError::refused("Cannot find specified qdisc on specified device"));
                 }
                 self.below(above, class)
