@@ -109,6 +109,8 @@ impl FilterCommand {
             Options::U32(options) => options.common.classid,
             Options::Fw(options) => options.common.classid,
             Options::Matchall(common) => common.classid,
+            Options::Flower(options) => options.common.classid,
+            Options::Basic(options) => options.common.classid,
         }
     }
 }
