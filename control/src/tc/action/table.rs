@@ -24,6 +24,8 @@ struct Instance {
 #[derive(Clone, Debug, Default)]
 pub struct ActionTable {
     instances: BTreeMap<ActionRef, Instance>,
+    /// Of each kind, a number below which all are taken.
+    taken_below: BTreeMap<&'static str, u32>,
 }
 
 /// What a `tc actions` command has led to.
@@ -62,7 +64,7 @@ impl ActionTable {
                 if found.iter().any(|key| self.instances.get(key).is_some_and(|i| i.binds > 0)) {
                     return Err(unknown_action(TcError::refused("Failed to delete TC action")));
                 }
-                found.iter().for_each(|key| _ = self.instances.remove(key));
+                found.iter().for_each(|key| self.remove(*key));
                 Ok(Outcome::Nothing)
             }
             ActionCommand::Show(kind) => {
@@ -76,9 +78,15 @@ impl ActionTable {
                     return Err(TcError::usage(text));
                 }
                 self.instances.retain(|key, _| key.0 != kind);
+                self.taken_below.clear();
                 Ok(Outcome::Nothing)
             }
         }
+    }
+
+    fn remove(&mut self, key: ActionRef) {
+        self.instances.remove(&key);
+        self.taken_below.entry(key.0).and_modify(|below| *below = (*below).min(key.1).max(1));
     }
 
     fn found(&self, which: &[(String, u32)]) -> Result<Vec<ActionRef>, TcError> {
@@ -117,7 +125,13 @@ impl ActionTable {
             return Err(err);
         }
         let index = match request.index {
-            0 => (1..).find(|index| !self.instances.contains_key(&(kind, *index))).unwrap_or(1),
+            0 => {
+                let first = self.taken_below.get(kind).copied().unwrap_or(1);
+                let free = (first..).find(|index| !self.instances.contains_key(&(kind, *index)));
+                let free = free.unwrap_or(1);
+                self.taken_below.insert(kind, free);
+                free
+            }
             index => index,
         };
         let action = Arc::new(Action::new(request.spec.clone(), index, now));
@@ -157,7 +171,7 @@ impl ActionTable {
             let Some(instance) = self.instances.get_mut(key) else { continue };
             instance.binds = instance.binds.saturating_sub(1);
             if instance.binds == 0 && !instance.standalone {
-                self.instances.remove(key);
+                self.remove(*key);
             }
         }
     }

@@ -7,6 +7,7 @@ mod row;
 mod u32;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use skiff_dataplane::net::IfIndex;
@@ -65,6 +66,8 @@ struct Filter {
     old_police: bool,
     actions: Vec<ActionRef>,
     body: Body,
+    /// Tells most filters of flower apart.
+    print: u64,
     cells: Arc<FilterCells>,
 }
 
@@ -178,7 +181,7 @@ impl FilterTable {
             return Err(TcError::refused("TC classifier not found"));
         }
         if kind == "u32" {
-            self.add_root(key);
+            self.add_root(key)?;
         }
         let protocol = command.protocol.unwrap_or_default();
         let pref = Pref { protocol, kind: kind.clone(), filters: Vec::new(), fw_mask: None };
@@ -292,29 +295,25 @@ impl FilterTable {
             options.indev(dev);
         }
         let Some(pref) = self.prefs.get_mut(&key) else { return Ok(()) };
-        let of = |f: &Filter| match &f.body {
-            Body::Flower(flower) => Some((f.handle, (**flower).clone())),
-            _ => None,
-        };
-        let others: Vec<(u32, Flower)> = pref.filters.iter().filter_map(of).collect();
         let mut flower = options.flower;
-        let same = |other: &Flower| {
-            other.same_mask(&flower)
-                && other.words().eq(flower.words())
-                && (other.dst_ports, other.src_ports) == (flower.dst_ports, flower.src_ports)
+        let print = fingerprint(&flower);
+        let same = |f: &Filter| {
+            f.print == print && matches!(&f.body, Body::Flower(other) if is_same(other, &flower))
         };
-        if others.iter().any(|(number, other)| *number != handle && same(other)) {
+        if pref.filters.iter().any(|f| f.handle != handle && same(f)) {
             return Err(TcError::errno("File exists"));
         }
-        flower.age = match others.iter().find(|(_, other)| other.same_mask(&flower)) {
-            Some((_, other)) => other.age,
-            None => {
-                self.next_age += 1;
-                self.next_age
-            }
-        };
+        let age = pref.filters.iter().find_map(|f| match &f.body {
+            Body::Flower(other) if other.same_mask(&flower) => Some(other.age),
+            _ => None,
+        });
+        flower.age = age.unwrap_or_else(|| {
+            self.next_age += 1;
+            self.next_age
+        });
         let number = if handle == 0 { pref.free_number() } else { handle };
-        let filter = Filter::new(number, Body::Flower(Box::new(flower)), &options.common, cx)?;
+        let mut filter = Filter::new(number, Body::Flower(Box::new(flower)), &options.common, cx)?;
+        filter.print = print;
         pref.put(there, filter, cx.actions, true);
         pref.filters.sort_by_key(|f| f.handle);
         Ok(())
@@ -457,6 +456,11 @@ fn is_u32(filter: &Filter, handle: u32) -> bool {
 impl Pref {
     /// The lowest number nobody has.
     fn free_number(&self) -> u32 {
+        let highest = self.filters.iter().map(|f| f.handle).max().unwrap_or(0);
+        if highest as usize == self.filters.len() {
+            // No gap.
+            return highest.saturating_add(1);
+        }
         let mut taken: Vec<u32> = self.filters.iter().map(|f| f.handle).collect();
         taken.sort_unstable();
         (1..=u32::MAX).find(|n| taken.binary_search(n).is_err()).unwrap_or(1)
@@ -497,9 +501,23 @@ impl Filter {
             old_police: common.old_police,
             actions: cx.actions.bind(&common.actions, cx.now)?,
             body,
+            print: 0,
             cells: Arc::default(),
         })
     }
+}
+
+/// Whether two filters of flower compare the same with the same.
+fn is_same(a: &Flower, b: &Flower) -> bool {
+    a.same_mask(b) && a.words().eq(b.words()) && (a.dst_ports, a.src_ports) == (b.dst_ports, b.src_ports)
+}
+
+/// Equal for filters that are the same, and hardly ever for others.
+fn fingerprint(flower: &Flower) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    flower.words().for_each(|word| word.hash(&mut hasher));
+    (flower.dst_ports, flower.src_ports).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn indev(name: Option<&str>, devices: &dyn Devices) -> Result<Option<IfIndex>, TcError> {

@@ -22,17 +22,23 @@ fn refused(why: &str) -> TcError {
     TcError::refused(format_args!("cls_u32: {why}"))
 }
 
+/// All numbers of tables are taken.
+fn no_number() -> TcError {
+    TcError::errno("Cannot allocate memory")
+}
+
 impl FilterTable {
     /// The first table of a preference: 800: for the first of all, then the next free number.
-    pub(super) fn add_root(&mut self, pref: (u32, u16)) {
+    pub(super) fn add_root(&mut self, pref: (u32, u16)) -> Result<(), TcError> {
         let handle = match self.tables.is_empty() {
             true => {
                 self.next_table = 1;
                 0x8000_0000
             }
-            false => self.free_table().unwrap_or(0x8000_0000),
+            false => self.free_table().ok_or_else(no_number)?,
         };
         self.tables.insert(0, Table { handle, divisor: 1, root: true, pref });
+        Ok(())
     }
 
     /// A number for a table: numbers go round before they are given again.
@@ -69,7 +75,7 @@ impl FilterTable {
             return Err(refused("Divisor can only be used on a hash table"));
         }
         let handle = match handle {
-            0 => self.free_table().ok_or_else(|| TcError::errno("Cannot allocate memory"))?,
+            0 => self.free_table().ok_or_else(no_number)?,
             handle => handle,
         };
         self.tables.insert(0, Table { handle, divisor, root: false, pref: key });
