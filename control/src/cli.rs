@@ -197,6 +197,9 @@ pub struct BenchHtb {
     /// Rounds of forwarding with and without, 40 ms each
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
+    /// Only trees with this in their names
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub tree: String,
     /// Instead offer far too much to 10,000 classes of 1 Mbit/s and see what each gets
     #[arg(long)]
     pub fair: bool,

@@ -84,11 +84,11 @@ pub struct Fairness {
     pub total: f64,
 }
 
-/// Measures all trees.
+/// Measures all trees with `wanted` in their names.
 ///
 /// # Errors
 /// EAL, the ports or the tables could not be set up.
-pub fn run(rounds: u32, cpu: Option<u16>) -> Result<Vec<Row>> {
+pub fn run(wanted: &str, rounds: u32, cpu: Option<u16>) -> Result<Vec<Row>> {
     let (_eal, bench) = forwarding(cpu, FLOWS, SHORT)?;
     let mut lab = Lab { bench };
     lab.bench.forward(Duration::from_millis(50));
@@ -102,7 +102,8 @@ pub fn run(rounds: u32, cpu: Option<u16>) -> Result<Vec<Row>> {
         ("htb, 3 levels, 10,000 leaves", htb(1, &Shape { leaves: 10_000, inner: 100, ..own }, 0).ops),
         ("prio over two htb, 100,000 leaves", two_htb(&Shape { leaves: 50_000, inner: 500, ..own })),
     ];
-    trees.into_iter().map(|(tree, ops)| lab.measure(tree, ops, rounds)).collect()
+    let wanted = trees.into_iter().filter(|(tree, _)| tree.contains(wanted));
+    wanted.map(|(tree, ops)| lab.measure(tree, ops, rounds)).collect()
 }
 
 /// Offers far too much to 10,000 classes of 1 Mbit/s on a line of 10 Gbit/s, in frames of 1514 bytes.

@@ -129,7 +129,7 @@ pub fn htb(args: &BenchHtb) -> ExitCode {
 }
 
 fn htb_costs(args: &BenchHtb) -> anyhow::Result<()> {
-    let rows = htb::run(args.rounds, args.cpu)?;
+    let rows = htb::run(&args.tree, args.rounds, args.cpu)?;
     if args.json {
         println!("{}", serde_json::to_string(&rows)?);
         return Ok(());
