@@ -82,7 +82,7 @@ fn red_marks_tcp_that_knows_ecn_and_drops_none_of_it() {
         let mut sums = Vec::new();
         for _ in 0..40 {
             std::thread::sleep(Duration::from_millis(100));
-            sums.push(skiff.metrics().sum("skiff_red_average_bytes", &[("handle", "10:")]));
+            sums.push(skiff.metrics().sum("skiff_red_avg_bytes", &[("qdisc", "10:")]));
         }
         (sums, run.join().expect("iperf3"))
     });
