@@ -449,6 +449,18 @@ mod tests {
     }
 
     #[test]
+    fn tc_takes_its_words_as_they_are_and_reads_batches_here() {
+        let cli = parse("tc -s -d class show dev wan0").unwrap();
+        let Command::Tc { args } = cli.command else { panic!("not tc") };
+        assert_eq!(args.join(" "), "-s -d class show dev wan0");
+        let reply = ask(&parse("--socket /tmp/none/s tc -b /tmp/none/batch").unwrap()).unwrap();
+        let expected = "Cannot open file \"/tmp/none/batch\" for reading: No such file or directory\n";
+        assert_eq!((reply.exit, reply.stderr.as_str()), (1, expected));
+        let reply = ask(&parse("--socket /tmp/none/s tc qdisc").unwrap()).unwrap();
+        assert_eq!(reply.exit, 5);
+    }
+
+    #[test]
     fn run_hands_the_rest_to_eal() {
         let Command::Run(run) = parse("run -c f.toml --socket /tmp/s -- --no-huge -m 64").unwrap().command
         else {

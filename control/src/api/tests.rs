@@ -239,3 +239,18 @@ fn programs_of_netfilter_have_a_route_each_and_texts_may_be_long() {
         assert_eq!(reply.stdout, format!("{} -n {}", program.name(), 1 << 20));
     }
 }
+
+#[test]
+fn batches_of_tc_may_be_long() {
+    let bench = Bench::start();
+    let client = Client::new(bench.socket());
+    let call = tc::Call { args: vec!["-b".to_owned(), "-".to_owned()], input: "x".repeat(1 << 20) };
+    assert_eq!(client.tc(&call).unwrap().stdout, format!("-b - {}", 1 << 20));
+    let body = r#"{"args":["qdisc","show"]}"#;
+    let request = format!(
+        "POST /v1/tc HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\
+         \r\n\r\n{body}",
+        body.len()
+    );
+    assert!(bench.raw(request.as_bytes()).ends_with(r#"{"stdout":"qdisc show 0","stderr":"","exit":0}"#));
+}

@@ -117,6 +117,20 @@ fn a_class_with_filters_stays() {
 }
 
 #[test]
+fn disciplines_nest_so_deep_and_no_deeper() {
+    let mut lab = Lab::default();
+    lab.ok("qdisc add dev d0 root handle 1: prio");
+    for major in 1..16 {
+        lab.ok(&format!("qdisc add dev d0 parent {major:x}:1 handle {:x}: prio", major + 1));
+    }
+    let reply = lab.tc("qdisc add dev d0 parent 10:1 handle 11: pfifo");
+    assert_eq!((reply.exit, reply.stderr.as_str()), (2, "Error: Too many disciplines below each other.\n"));
+    assert_eq!(lab.heard("qdisc del dev d0 parent f:1").len(), 1);
+    lab.ok("qdisc del dev d0 root");
+    assert_eq!(lab.ok("qdisc show dev d0"), "qdisc noqueue 0: root refcnt 2 \n");
+}
+
+#[test]
 fn a_batch_is_all_or_nothing() {
     let mut lab = Lab::default();
     lab.ok("qdisc add dev d1 root handle 9: pfifo limit 3");

@@ -9,6 +9,9 @@ use super::super::request::{KindWords, NodeSpec, QdiscChange, Verb};
 use super::node::{Classes, Node};
 use super::{Change, Tree};
 
+/// Most disciplines one below the other. Packets go down through them by recursion.
+const MAX_NESTING: usize = 16;
+
 const OTHER_KIND: &str = "Invalid qdisc name: must match existing qdisc";
 
 /// What is to be done with what was found.
@@ -81,6 +84,9 @@ impl Change<'_> {
                 return Err(TcError::refused("Cannot assign noqueue to a class"));
             }
             self.tree.check_place(parent)?;
+            if self.tree.path(parent.qdisc()).len() + 2 > MAX_NESTING {
+                return Err(TcError::refused("Too many disciplines below each other"));
+            }
         }
         let handle = match change.handle {
             _ if side => TcHandle::INGRESS.qdisc(),
