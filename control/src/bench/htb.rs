@@ -32,8 +32,8 @@ use super::traffic::{ROUTER_MAC, Rng, write_long_pcap};
 const SLICE: Duration = Duration::from_millis(20);
 /// Destinations: this network, as many hosts of it as there are flows.
 const NETWORK: u32 = 0x1000_0000;
-/// A flow is at most one class's.
-const FLOWS: usize = 1 << 17;
+/// Buffers for at least so many flows.
+const FLOWS: usize = 1 << 16;
 /// 64 bytes on the wire: 60 and the FCS.
 const SHORT: usize = 60;
 /// A full Ethernet frame without its FCS.
@@ -84,26 +84,49 @@ pub struct Fairness {
     pub total: f64,
 }
 
-/// Measures all trees with `wanted` in their names.
+/// What is measured: its name, and flows of the traffic, some for each class.
+const TREES: [(&str, usize); 8] = [
+    ("pfifo", 1024),
+    ("red", 1024),
+    ("htb, 3 levels, 48 leaves within their rates", 1024),
+    ("htb, 3 levels, 48 leaves that borrow", 1024),
+    ("htb, 3 levels, 48 leaves with pfifo below", 1024),
+    ("htb, 3 levels, 48 leaves with red below", 1024),
+    ("htb, 3 levels, 10,000 leaves", 1 << 14),
+    ("prio over two htb, 100,000 leaves", 1 << 17),
+];
+
+/// The trees with `wanted` in their names.
+pub fn trees(wanted: &str) -> Vec<&'static str> {
+    TREES.iter().map(|(tree, _)| *tree).filter(|tree| tree.contains(wanted)).collect()
+}
+
+fn ops_of(tree: usize) -> Vec<Op> {
+    let own = Shape { leaves: 48, inner: 6, rate: ENDLESS / 100, ceil: ENDLESS, limit: LEAF, below: None };
+    let pfifo = QdiscSpec::Pfifo { limit: LEAF };
+    match tree {
+        0 => vec![root(&pfifo)],
+        1 => vec![root(&red())],
+        2 => htb(1, &own, 0).ops,
+        3 => htb(1, &Shape { rate: MBIT / 1000, ..own }, 0).ops,
+        4 => htb(1, &Shape { below: Some(pfifo), ..own }, 0).ops,
+        5 => htb(1, &Shape { below: Some(red()), ..own }, 0).ops,
+        6 => htb(1, &Shape { leaves: 10_000, inner: 100, ..own }, 0).ops,
+        _ => two_htb(&Shape { leaves: 50_000, inner: 500, ..own }),
+    }
+}
+
+/// Measures one tree. EAL starts once in a process, so each has a process of its own.
 ///
 /// # Errors
-/// EAL, the ports or the tables could not be set up.
-pub fn run(wanted: &str, rounds: u32, cpu: Option<u16>) -> Result<Vec<Row>> {
-    let (_eal, bench) = forwarding(cpu, FLOWS, SHORT)?;
+/// There is no such tree; EAL, the ports or the tables could not be set up.
+pub fn run(tree: &str, rounds: u32, cpu: Option<u16>) -> Result<Row> {
+    let at = TREES.iter().position(|(name, _)| *name == tree).context("no tree has this name")?;
+    let (tree, flows) = TREES[at];
+    let (_eal, bench) = forwarding(cpu, flows, SHORT)?;
     let mut lab = Lab { bench };
     lab.bench.forward(Duration::from_millis(50));
-    let own = Shape { leaves: 48, inner: 6, rate: ENDLESS / 100, ceil: ENDLESS, limit: LEAF, red: false };
-    let trees = [
-        ("pfifo", vec![root(&QdiscSpec::Pfifo { limit: LEAF })]),
-        ("red", vec![root(&red())]),
-        ("htb, 3 levels, 48 leaves within their rates", htb(1, &own, 0).ops),
-        ("htb, 3 levels, 48 leaves that borrow", htb(1, &Shape { rate: MBIT / 1000, ..own }, 0).ops),
-        ("htb, 3 levels, 48 leaves with red", htb(1, &Shape { red: true, ..own }, 0).ops),
-        ("htb, 3 levels, 10,000 leaves", htb(1, &Shape { leaves: 10_000, inner: 100, ..own }, 0).ops),
-        ("prio over two htb, 100,000 leaves", two_htb(&Shape { leaves: 50_000, inner: 500, ..own })),
-    ];
-    let wanted = trees.into_iter().filter(|(tree, _)| tree.contains(wanted));
-    wanted.map(|(tree, ops)| lab.measure(tree, ops, rounds)).collect()
+    Ok(lab.measure(tree, ops_of(at), rounds))
 }
 
 /// Offers far too much to 10,000 classes of 1 Mbit/s on a line of 10 Gbit/s, in frames of 1514 bytes.
@@ -112,7 +135,7 @@ pub fn run(wanted: &str, rounds: u32, cpu: Option<u16>) -> Result<Vec<Row>> {
 /// As [`run`].
 pub fn fair(seconds: f64, cpu: Option<u16>) -> Result<Fairness> {
     // All queues full at once must leave the generator packets.
-    let shape = Shape { leaves: 10_000, inner: 100, rate: MBIT, ceil: MBIT, limit: 4, red: false };
+    let shape = Shape { leaves: 10_000, inner: 100, rate: MBIT, ceil: MBIT, limit: 4, below: None };
     let (_eal, bench) = forwarding(cpu, shape.leaves, LONG)?;
     let mut lab = Lab { bench };
     let tree = htb(1, &shape, 0);
@@ -150,7 +173,7 @@ fn forwarding(cpu: Option<u16>, flows: usize, frame: usize) -> Result<(Eal, Benc
     let pcap = std::env::temp_dir().join(format!("skiff-bench-{}.pcap", std::process::id()));
     write_long_pcap(&pcap, ROUTER_MAC, &destinations, frame)
         .with_context(|| format!("cannot write {}", pcap.display()))?;
-    let started = start(cpu, &pcap, flows.max(FLOWS / 2));
+    let started = start(cpu, &pcap, flows.max(FLOWS));
     let _ = std::fs::remove_file(&pcap);
     let (eal, mut bench) = started?;
     bench.load(&["16.0.0.0/8".parse().context("a network")?])?;
@@ -162,7 +185,7 @@ struct Lab {
 }
 
 impl Lab {
-    fn measure(&mut self, tree: &'static str, ops: Vec<Op>, rounds: u32) -> Result<Row> {
+    fn measure(&mut self, tree: &'static str, ops: Vec<Op>, rounds: u32) -> Row {
         self.plant(ops);
         let (mut without, mut with, mut more) = (Vec::new(), Vec::new(), Vec::new());
         self.shape(true);
@@ -181,7 +204,7 @@ impl Lab {
         [&mut without, &mut with, &mut more].into_iter().for_each(|v| v.sort_by(f64::total_cmp));
         let best = |v: &[f64]| v.first().copied().unwrap_or(f64::NAN);
         let median = more.get(more.len() / 2).copied().unwrap_or(f64::NAN);
-        Ok(Row { tree, median, best: best(&with) - best(&without) })
+        Row { tree, median, best: best(&with) - best(&without) }
     }
 
     /// Gives the lcore a tree and lets it build it.
@@ -213,8 +236,8 @@ struct Shape {
     ceil: u64,
     /// Most packets that wait in a leaf.
     limit: u32,
-    /// Leaves have a red.
-    red: bool,
+    /// What leaves have below them; without it their own queues.
+    below: Option<QdiscSpec>,
 }
 
 struct Planted {
@@ -257,13 +280,12 @@ impl Planted {
         for leaf in 0..shape.leaves {
             self.leaves.push(add(FIRST_LEAF + leaf, 2 + leaf % shape.inner, shape.rate, shape.ceil));
         }
-        if shape.red {
+        if let Some(spec) = &shape.below {
             for leaf in 0..shape.leaves {
                 let name = class(FIRST_LEAF + leaf);
-                let spec = red();
-                let cells = Arc::new(QdiscCells::for_spec(&spec));
-                let red = build::<Skb>(TcHandle::new(0x100 + leaf as u16, 0), &spec, cells);
-                self.ops.push(at(QdiscOp::Graft(name, Some(red))));
+                let cells = Arc::new(QdiscCells::for_spec(spec));
+                let below = build::<Skb>(TcHandle::new(0x100 + leaf as u16, 0), spec, cells);
+                self.ops.push(at(QdiscOp::Graft(name, Some(below))));
             }
         }
         let filter = ByDestination { first, leaves: shape.leaves, class: class(FIRST_LEAF) };

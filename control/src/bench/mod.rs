@@ -129,17 +129,29 @@ pub fn htb(args: &BenchHtb) -> ExitCode {
 }
 
 fn htb_costs(args: &BenchHtb) -> anyhow::Result<()> {
-    let rows = htb::run(&args.tree, args.rounds, args.cpu)?;
+    let trees = htb::trees(&args.tree);
+    let [tree] = trees.as_slice() else {
+        anyhow::ensure!(!trees.is_empty(), "no tree has \"{}\" in its name", args.tree);
+        return trees.into_iter().try_for_each(|tree| htb_alone(args, tree));
+    };
+    let row = htb::run(tree, args.rounds, args.cpu)?;
     if args.json {
-        println!("{}", serde_json::to_string(&rows)?);
-        return Ok(());
-    }
-    for row in rows {
+        println!("{}", serde_json::to_string(&row)?);
+    } else {
         println!(
             "{:<48} {:>7.1} cycles/packet beyond noqueue (best rounds {:.1})",
             row.tree, row.median, row.best
         );
     }
+    Ok(())
+}
+
+/// One tree in a process of its own.
+fn htb_alone(args: &BenchHtb, tree: &str) -> anyhow::Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["bench", "htb", "--tree", tree, "--rounds", &args.rounds.to_string()]);
+    command.args(args.json.then_some("-j")).args(args.cpu.map(|cpu| format!("--cpu={cpu}")));
+    anyhow::ensure!(command.status()?.success(), "{tree}: not measured");
     Ok(())
 }
 
