@@ -96,9 +96,13 @@ const TREES: [(&str, usize); 8] = [
     ("prio over two htb, 100,000 leaves", 1 << 17),
 ];
 
-/// The trees with `wanted` in their names.
+/// The tree of this name, or else those with `wanted` in their names.
 pub fn trees(wanted: &str) -> Vec<&'static str> {
-    TREES.iter().map(|(tree, _)| *tree).filter(|tree| tree.contains(wanted)).collect()
+    let names = TREES.iter().map(|(tree, _)| *tree);
+    match names.clone().find(|tree| *tree == wanted) {
+        Some(tree) => vec![tree],
+        None => names.filter(|tree| tree.contains(wanted)).collect(),
+    }
 }
 
 fn ops_of(tree: usize) -> Vec<Op> {
