@@ -71,8 +71,9 @@ for ((round = 0; round < rounds; round++)); do
     rate >>"$work/without"
     shape
     rate >>"$work/with"
-    direct=$(tc -n "$from" -s qdisc show dev e0 | grep -o 'direct_packets_stat [0-9]*')
-    [ "$direct" = "direct_packets_stat 0" ] || { echo "${0##*/}: packets went unshaped: $direct" >&2; exit 1; }
+    # The namespace itself may say hello in IPv6.
+    direct=$(tc -n "$from" -s qdisc show dev e0 | grep -o 'direct_packets_stat [0-9]*' | cut -d' ' -f2)
+    [ "$direct" -lt 100 ] || { echo "${0##*/}: $direct packets went unshaped" >&2; exit 1; }
     tc -n "$from" qdisc del dev e0 root
 done
 without=$(median <"$work/without") with=$(median <"$work/with")

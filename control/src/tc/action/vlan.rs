@@ -86,7 +86,8 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
 pub fn print(out: &mut Out, act: &VlanAct, action: Control) {
     let (name, tag) = match *act {
         VlanAct::Pop => ("pop", None),
-        VlanAct::Push { proto, id, prio } => ("push", Some((proto, id, prio))),
+        // The kernel tells the priority of what is pushed in any case.
+        VlanAct::Push { proto, id, prio } => ("push", Some((proto, id, Some(prio.unwrap_or(0))))),
         VlanAct::Modify { proto, id, prio } => ("modify", Some((proto, id, prio))),
     };
     out.str("vlan_action", " ", name, "");
