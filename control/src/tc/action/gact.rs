@@ -41,7 +41,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     let action = decision(words)?;
     let mut gact = Gact::default();
     if words.take_abbreviation("random") {
-        let determ = match words.next()? {
+        let determ = match words.arg()? {
             word if super::matches(word, "netrand") => false,
             word if super::matches(word, "determ") => true,
             _ => return Err(TcError::usage("Illegal \"random type\"")),

@@ -47,7 +47,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
         } else if !redirect && words.take_abbreviation("redirect") {
             redirect = true;
         } else if (mirror || redirect) && words.take_abbreviation("dev") {
-            let name = words.next()?;
+            let name = words.arg()?;
             if dev.is_some() {
                 return Err(duplicate("dev", name));
             }

@@ -89,7 +89,7 @@ pub fn parse(mut words: Words<'_>) -> Result<ActionCommand, TcError> {
             return Err(TcError { exit: 255, text: USAGE.into() });
         }
         words.skip();
-        let kind = words.next()?.to_owned();
+        let kind = words.arg()?.to_owned();
         return Ok(if show { ActionCommand::Show(kind) } else { ActionCommand::Flush(kind) });
     }
     if matches(verb, "help") {
@@ -190,7 +190,7 @@ fn one(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
 /// What may stand behind every action.
 fn options(words: &mut Words<'_>, request: &mut ActionRequest) -> Result<(), TcError> {
     if words.take("cookie") {
-        let text = words.next()?;
+        let text = words.arg()?;
         if text.len() > 32 {
             return Err(invalid(&format!("{} Max allowed size 32", text.len()), text));
         }
@@ -198,7 +198,7 @@ fn options(words: &mut Words<'_>, request: &mut ActionRequest) -> Result<(), TcE
             numbers::unhex(text).ok_or_else(|| invalid("cookie must be a hex string\n", text))?;
     }
     if words.take_abbreviation("hw_stats") {
-        let word = words.next()?;
+        let word = words.arg()?;
         if !["immediate", "delayed", "disabled"].iter().any(|name| matches(word, name)) {
             return Err(invalid("value is invalid\n", word));
         }
@@ -251,7 +251,7 @@ pub fn control(words: &mut Words<'_>, allow_num: bool) -> Result<Option<Control>
     const MOST: u32 = 0x0fff_ffff;
     match control {
         Control::Goto(_) => {
-            if !matches(words.next()?, "chain") {
+            if !matches(words.arg()?, "chain") {
                 return Err(TcError::usage("\"chain index\" expected"));
             }
             words.more()?;

@@ -156,7 +156,7 @@ fn is_control(word: &str) -> bool {
 
 fn value<'a>(words: &mut Words<'a>) -> Result<&'a str, TcError> {
     words.skip();
-    words.next()
+    words.arg()
 }
 
 /// Reads the value of an option that may be given once.

@@ -78,7 +78,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
 
 fn value<'a>(words: &mut Words<'a>) -> Result<&'a str, TcError> {
     words.skip();
-    words.next()
+    words.arg()
 }
 
 /// Writes what it does.

@@ -47,7 +47,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
             return Err(invalid("only valid for push/modify", word));
         }
         words.skip();
-        let value = words.next()?;
+        let value = words.arg()?;
         let number = || numbers::u32_in(value, 0);
         match key {
             "id" => {

@@ -144,7 +144,7 @@ impl Draft {
             return Err(TcError::usage(format!("{first}{}", super::usage::FLOWER)));
         };
         words.skip();
-        let value = words.next()?;
+        let value = words.arg()?;
         self.key(key, value)
     }
 

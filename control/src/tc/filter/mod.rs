@@ -203,10 +203,10 @@ impl<'a> Draft<'a> {
     /// Reads one option. False if the word is none.
     fn option(&mut self, word: &str, words: &mut Words<'a>) -> Result<bool, TcError> {
         match word {
-            "dev" => once(&mut self.dev, "dev", words, |name| Ok(name))?,
+            "dev" => once(&mut self.dev, "dev", words, Ok)?,
             _ if matches(word, "block") => {
                 words.skip();
-                words.next()?;
+                words.arg()?;
                 return Err(TcError::refused("Specified block index is not supported"));
             }
             "root" => self.attach(TcHandle::ROOT, word, words)?,
@@ -214,14 +214,14 @@ impl<'a> Draft<'a> {
             "egress" => self.attach(EGRESS, word, words)?,
             "parent" => {
                 words.skip();
-                let value = words.next()?;
+                let value = words.arg()?;
                 if self.parent != TcHandle::UNSPEC {
                     return Err(duplicate("parent", value));
                 }
                 let what = if self.verb == Verb::Show { "invalid parent ID" } else { "Invalid parent ID" };
                 self.parent = numbers::classid(value).ok_or_else(|| invalid(what, value))?;
             }
-            "handle" => once(&mut self.handle, "handle", words, |text| Ok(text))?,
+            "handle" => once(&mut self.handle, "handle", words, Ok)?,
             _ if matches(word, "preference") || matches(word, "priority") => {
                 let what =
                     if self.verb == Verb::Show { "invalid preference" } else { "invalid priority value" };
@@ -314,7 +314,7 @@ fn once<'a, T>(
     read: impl Fn(&'a str) -> Result<T, TcError>,
 ) -> Result<(), TcError> {
     words.skip();
-    let value = words.next()?;
+    let value = words.arg()?;
     if place.is_some() {
         return Err(duplicate(key, value));
     }

@@ -52,7 +52,7 @@ pub fn classid(text: &str) -> Option<TcHandle> {
 
 /// A rate in bytes a second.
 pub fn rate(text: &str) -> Option<u64> {
-    const UNITS: [(&str, f64); 20] = [
+    const UNITS: [(&str, f64); 19] = [
         ("bit", 1.0),
         ("kibit", 1024.0),
         ("kbit", 1000.0),
@@ -72,13 +72,12 @@ pub fn rate(text: &str) -> Option<u64> {
         ("tibps", 8.0 * 1024.0 * 1024.0 * 1024.0 * 1024.0),
         ("tbps", 8e12),
         ("", 1.0),
-        ("b", 1.0),
     ];
     let (number, unit) = split_number(text)?;
     let unit = unit.to_ascii_lowercase();
-    let (_, scale) = UNITS.iter().take(19).find(|(name, _)| *name == unit)?;
+    let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit)?;
     let bits = number * scale;
-    (bits >= 0.0 && bits < 1.8e19).then_some((bits / 8.0) as u64)
+    (0.0..1.8e19).contains(&bits).then_some((bits / 8.0) as u64)
 }
 
 /// A size in bytes.

@@ -1,5 +1,7 @@
 //! Commands, and what tc shows afterwards. The texts are those of tc 6.1 on Linux 6.18, as far as that has the kind.
 
+use proptest::prelude::*;
+
 use super::error::TcError;
 use super::print::{self, Place};
 use super::table::{Cx, FilterTable};
@@ -698,4 +700,63 @@ filter protocol ip pref 1 matchall chain 0 handle 0x1
 
 "
     );
+}
+
+/// Words of the language, and some that are none.
+fn word() -> impl Strategy<Value = String> {
+    const WORDS: &str = "u32 fw matchall flower basic match ip ip6 tcp udp icmp ether src dst sport dport protocol tos nofrag \
+        df ihl 1.2.3.4/24 10.0.0.1 2001:db8::1/64 02:00:00:00:00:01 0x10 0xffff 80 7 1 0 256 -4 at nexthdr+0 nexthdr+ offset \
+        mask shift plus eat hashkey link ht 1: 800: 1:2:3 800::801 sample divisor order indev lo mark flowid classid 1:10 root \
+        action drop ok pass pipe continue reclassify goto chain jump police rate 80mbit burst 16k mtu 1042 conform-exceed \
+        drop/ok pkts_rate pkts_burst peakrate index mirred egress ingress mirror redirect dev skbedit priority ptype host \
+        queue_mapping pedit ex munge set add decrement ttl retain csum ip4h and vlan push pop modify id cookie 0a0b random \
+        determ netrand ip_proto dst_ip src_ip dst_port src_port 80-90 tcp_flags 2/12 type code arp_op request arp_tip \
+        vlan_id vlan_ethtype ip_flags frag/nofirstfrag meta(priority eq 1) not (cmp(u8 at 3 gt 5)) nbyte(\"a\\x01\" at 1) or \
+        u32(u16 1 1 at 2) skip_hw skip_sw help ";
+    let words: Vec<&str> = WORDS.split_whitespace().collect();
+    prop_oneof![
+        20 => prop::sample::select(words).prop_map(str::to_owned),
+        1 => "[ -~]{0,6}",
+    ]
+}
+
+fn line() -> impl Strategy<Value = String> {
+    let verb = prop_oneof![4 => Just("add"), 1 => Just("replace"), 1 => Just("change"), 1 => Just("del")];
+    let kind = prop_oneof![
+        3 => Just("u32 match"),
+        2 => Just("flower"),
+        1 => Just("matchall action"),
+        1 => Just("fw"),
+        1 => Just("basic match"),
+        1 => Just("")
+    ];
+    (verb, 0..4u16, kind, prop::collection::vec(word(), 0..14)).prop_map(|(verb, pref, kind, words)| {
+        let pref = if pref == 0 { String::new() } else { format!("pref {pref}") };
+        format!("{verb} dev cls1 ingress protocol ip {pref} {kind} {}", words.join(" "))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #[test]
+    fn no_words_break_it(lines in prop::collection::vec(line(), 1..12), acts in prop::collection::vec(word(), 0..9)) {
+        let mut lab = Lab::default();
+        let _ = lab.act(&format!("add action {}", acts.join(" ")));
+        for line in &lines {
+            let _ = lab.tc(line);
+        }
+        for json in [false, true] {
+            let text = lab.show_with("show", Show { json, stats: true, details: true, pretty: true });
+            if json {
+                prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+            }
+        }
+        // What is gone takes its actions along; those made by themselves stay, unused.
+        lab.table.clear(&mut lab.actions);
+        for kind in ["gact", "police", "mirred", "skbedit", "pedit", "csum", "vlan"] {
+            let list = lab.act(&format!("ls action {kind}")).unwrap();
+            let mut binds = list.split(" bind ").skip(1);
+            prop_assert!(binds.all(|rest| rest.starts_with('0')), "{list}");
+        }
+    }
 }

@@ -143,18 +143,18 @@ impl Draft {
             selector::hashkey(words, &mut options.selector).map_err(wrong("hashkey"))?;
         } else if words.abbreviates("divisor") && !words.abbreviates("classid") {
             words.skip();
-            options.divisor = Some(divisor(words.next()?, "Illegal \"divisor\"")?);
+            options.divisor = Some(divisor(words.arg()?, "Illegal \"divisor\"")?);
         } else if words.take_abbreviation("order") {
             words.more()?;
             self.order = words.u32(0).ok_or_else(|| illegal("order"))?;
         } else if words.take("link") {
-            let link = handle(words.next()?).ok_or_else(|| illegal("link"))?;
+            let link = handle(words.arg()?).ok_or_else(|| illegal("link"))?;
             if node_of(link) != 0 {
                 return Err(TcError::usage("\"link\" must be a hash table."));
             }
             options.link = Some(link);
         } else if words.take("ht") {
-            self.table(words.next()?)?;
+            self.table(words.arg()?)?;
         } else if words.take("sample") {
             words.more()?;
             self.sample(words)?;
@@ -192,11 +192,11 @@ impl Draft {
         };
         let mut buckets = 256;
         if words.take("divisor") {
-            buckets = divisor(words.next()?, "Illegal sample \"divisor\"")?;
+            buckets = divisor(words.arg()?, "Illegal sample \"divisor\"")?;
             // As tc, which wants a word behind it.
             words.more()?;
         }
-        self.bucket = fold(key.val, key.mask) % buckets << 12 | self.bucket & 0xfff0_0000;
+        self.bucket = ((fold(key.val, key.mask) % buckets) << 12) | self.bucket & 0xfff0_0000;
         self.sampled = true;
         Ok(())
     }

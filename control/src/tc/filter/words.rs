@@ -77,7 +77,7 @@ impl<'a> Words<'a> {
     }
 
     /// Takes the next word, which there must be (`NEXT_ARG`).
-    pub fn next(&mut self) -> Result<&'a str, TcError> {
+    pub fn arg(&mut self) -> Result<&'a str, TcError> {
         let word = self.peek().ok_or_else(incomplete)?;
         self.skip();
         Ok(word)

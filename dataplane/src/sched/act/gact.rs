@@ -30,7 +30,7 @@ impl Gact {
             nth % u64::from(of)
         } else {
             // The high half of a product: even enough for 16 bits, and no division.
-            u64::from(random()) * u64::from(of) >> 32
+            (u64::from(random()) * u64::from(of)) >> 32
         };
         if rest == 0 { chance.control } else { usual }
     }

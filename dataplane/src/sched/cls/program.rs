@@ -79,6 +79,14 @@ enum Odd {
     MarkIsClass,
 }
 
+/// What a search looks at.
+#[derive(Clone, Copy)]
+struct Seen<'a, 'v> {
+    view: &'a View<'v>,
+    flow: &'a FlowKey,
+    qdisc: TcHandle,
+}
+
 /// Where a search through a chain stands.
 #[derive(Debug, Default)]
 pub struct Cursor {
@@ -147,7 +155,7 @@ impl Chain {
             cursor.next = hit.place() + 1;
             let classid = match rule.odd {
                 None => rule.leaf.classid,
-                Some(ref odd) => match self.try_odd(odd, rule, hit.place(), cursor, view, flow, qdisc) {
+                Some(ref odd) => match self.try_odd(odd, hit.place(), cursor, Seen { view, flow, qdisc }) {
                     Some(classid) => classid,
                     None => continue,
                 },
@@ -162,10 +170,8 @@ impl Chain {
     /// The first filter from `from` on that a group knows to match, or that is in no group.
     #[inline]
     fn lookup(&self, view: &View<'_>, flow: &FlowKey, from: u32) -> Option<Hit> {
-        let mut best = match self.odd.get(self.odd.partition_point(|place| *place < from)) {
-            Some(place) => Some(Hit::Match(*place)),
-            None => None,
-        };
+        let odd = self.odd.get(self.odd.partition_point(|place| *place < from));
+        let mut best = odd.map(|place| Hit::Match(*place));
         for group in &self.groups {
             if best.is_some_and(|best| best.place() < group.first()) {
                 break;
@@ -181,17 +187,9 @@ impl Chain {
 
     /// Whether a filter of no group matches, and the class it names.
     #[cold]
-    #[allow(clippy::too_many_arguments)]
-    fn try_odd(
-        &self,
-        odd: &Odd,
-        rule: &Rule,
-        place: u32,
-        cursor: &mut Cursor,
-        view: &View<'_>,
-        flow: &FlowKey,
-        qdisc: TcHandle,
-    ) -> Option<TcHandle> {
+    fn try_odd(&self, odd: &Odd, place: u32, cursor: &mut Cursor, seen: Seen<'_, '_>) -> Option<TcHandle> {
+        let Seen { view, flow, qdisc } = seen;
+        let rule = self.rules.get(place as usize)?;
         if rule.protocol != ETH_P_ALL && rule.protocol != view.protocol {
             return None;
         }

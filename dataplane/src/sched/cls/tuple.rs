@@ -61,10 +61,13 @@ pub struct Group {
     beginnings: Vec<(usize, Table)>,
 }
 
+/// The words of a filter, and its place.
+type Entry = (Vec<u32>, u32);
+
 /// Filters on their way into groups.
 #[derive(Debug, Default)]
 pub struct Builder {
-    groups: HashMap<(Option<u16>, Shape), Vec<(Vec<u32>, u32)>>,
+    groups: HashMap<(Option<u16>, Shape), Vec<Entry>>,
 }
 
 impl Builder {
@@ -86,7 +89,7 @@ impl Builder {
 }
 
 impl Group {
-    fn new(protocol: Option<u16>, shape: Shape, filters: &[(Vec<u32>, u32)]) -> Group {
+    fn new(protocol: Option<u16>, shape: Shape, filters: &[Entry]) -> Group {
         let places = || filters.iter().map(|(_, place)| *place);
         let mut beginnings = Vec::new();
         if let Shape::Bytes(words, mark) = &shape {
@@ -175,7 +178,7 @@ struct Table {
 }
 
 impl Table {
-    fn new(width: usize, filters: &[(Vec<u32>, u32)]) -> Table {
+    fn new(width: usize, filters: &[Entry]) -> Table {
         let mut entries: HashMap<&[u32], Vec<u32>> = HashMap::new();
         for (words, place) in filters {
             entries.entry(words.get(..width).unwrap_or(words)).or_default().push(*place);
