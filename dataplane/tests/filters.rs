@@ -161,7 +161,7 @@ fn chains_and_a_fresh_start() {
     let filters = [
         all(1, 0, &[decide(Control::Goto(7))]),
         all(1, 7, &[decide(Control::Continue)]),
-        all(2, 7, &[again.clone()]),
+        all(2, 7, std::slice::from_ref(&again)),
     ];
     clsact(&mut rig, R1, true, &filters);
     forward(&mut rig).drop_of(Node::NetifReceive, DropReason::TcReclassifyLoop).silent();
