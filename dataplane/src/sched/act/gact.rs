@@ -12,11 +12,11 @@ pub struct Gact {
 /// `random`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chance {
-    /// Every so manieth packet (`determ`), or one of so many by chance (`netrand`).
+    /// Every nth packet (`determ`), or one of n by chance (`netrand`).
     pub determ: bool,
     /// What is decided then.
     pub control: Control,
-    /// Of how many; at most 10000.
+    /// n; at most 10000.
     pub of: u16,
 }
 
