@@ -141,6 +141,7 @@ fn a_file_applied_again_leaves_queues_alone_and_another_replaces_them() {
             skiff.stdout().lines().filter(|line| line.starts_with("skiff: applied")).count() == n
         });
     };
+    assert!(skiff.ctl("ip link show wan").contains(" qdisc htb "));
     skiff.signal(Signal::SIGHUP);
     applied(1);
     assert_eq!(number(&qdisc(&skiff, "1:"), "packets"), before);

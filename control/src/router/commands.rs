@@ -89,14 +89,23 @@ impl Router {
 
     fn link_rows(&self) -> Result<Vec<LinkRow>, Refusal> {
         let mut rows = self.rtnl.link_rows(&LinkFilter::default())?;
-        rows.iter_mut().for_each(|row| row.stats = self.link_stats(IfIndex(row.ifindex as u16)));
+        rows.iter_mut().for_each(|row| self.fill_in_link(row));
         self.fill_in_bonds(rows.iter_mut());
         Ok(rows)
     }
 
+    /// What the model of links does not know: counters, and the discipline at the root.
+    fn fill_in_link(&self, row: &mut LinkRow) {
+        let dev = IfIndex(row.ifindex as u16);
+        row.stats = self.link_stats(dev);
+        if let Some(root) = self.tc.tree(dev).and_then(|tree| tree.root()) {
+            row.qdisc = root.spec().kind().to_owned();
+        }
+    }
+
     fn addr_rows(&self) -> Result<Vec<LinkAddrs>, Refusal> {
         let mut rows = self.rtnl.addr_rows(&AddrFilter::default())?;
-        rows.iter_mut().for_each(|row| row.link.stats = self.link_stats(IfIndex(row.link.ifindex as u16)));
+        rows.iter_mut().for_each(|row| self.fill_in_link(&mut row.link));
         self.fill_in_bonds(rows.iter_mut().map(|row| &mut row.link));
         Ok(rows)
     }
