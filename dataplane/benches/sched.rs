@@ -167,6 +167,9 @@ fn sized<P: SchedPkt>(major: u16, leaves: u16, inners: u16, busy: Busy, rate: u6
         if matches!(busy, Busy::AtRate) {
             params.burst = u64::from(LEN);
         }
+        if rate == AMPLE {
+            params.quantum = 1514;
+        }
         add(id(first + leaf), id(2 + leaf % inners), params);
     }
     let leaves = (first..first + leaves).filter_map(|leaf| NonZeroU32::new(id(leaf).0)).collect();

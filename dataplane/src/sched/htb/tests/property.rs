@@ -78,7 +78,7 @@ impl Sim {
 fn check_links(tree: &Tree) {
     let mut active = vec![0u8; tree.classes.len()];
     for (leaf, class) in tree.classes.iter().enumerate().filter(|(_, class)| class.level == 0) {
-        let waiting = tree.cells[leaf].qlen.get() > 0;
+        let waiting = tree.leaves[leaf].cells.qlen.get() > 0;
         assert_eq!(class.active, u8::from(waiting) << class.prio);
         if !waiting {
             continue;
