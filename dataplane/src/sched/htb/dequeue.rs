@@ -48,8 +48,7 @@ impl<P: SchedPkt> Htb<P> {
     /// The next packet of a class, and its length.
     #[inline]
     fn next(&mut self, cx: &mut SchedCx<'_, P>) -> Option<(P, u32)> {
-        // A byte for each level, the lowest first, and a bit for each priority.
-        let mut rows = u64::from_le_bytes(self.tree.row_mask);
+        let mut rows = self.tree.row_mask;
         while rows != 0 {
             let row = rows.trailing_zeros() as usize;
             let next = self.next_of_row(cx, row / LEVELS % LEVELS, row % LEVELS);

@@ -61,8 +61,8 @@ pub(super) struct Tree {
     pub feeds: Vec<Round>,
     /// Classes that may send, by level and priority: leaves by their numbers, others by those of inner classes.
     pub rows: [[Round; LEVELS]; LEVELS],
-    /// Priorities of each level with somebody in the row.
-    pub row_mask: [u8; LEVELS],
+    /// Rows with somebody in them: a byte for each level, the lowest first, and a bit for each priority.
+    pub row_mask: u64,
     pub wheel: Wheel,
     pub hysteresis: bool,
     pub ahead: Ahead,
@@ -79,7 +79,7 @@ impl Tree {
             free_inners: Vec::new(),
             feeds: Vec::new(),
             rows: Default::default(),
-            row_mask: [0; LEVELS],
+            row_mask: 0,
             wheel: Wheel::new(),
             hysteresis,
             ahead: Ahead::NOBODY,
@@ -90,17 +90,25 @@ impl Tree {
     #[inline]
     pub(super) fn activate(&mut self, leaf: u32) {
         let class = &mut self.classes[leaf as usize];
-        class.active = 1 << (class.prio & TOP_PRIO);
-        let prio = usize::from(class.prio);
-        self.link(leaf, prio);
+        let prio = usize::from(class.prio & TOP_PRIO);
+        class.active = 1 << prio;
+        match class.mode {
+            Mode::CanSend => self.join_row(0, prio, leaf),
+            Mode::MayBorrow => self.join_feed(leaf, prio),
+            Mode::CantSend => {}
+        }
     }
 
     /// The last packet of a leaf is gone.
     #[inline]
     pub(super) fn deactivate(&mut self, leaf: u32) {
-        let active = std::mem::take(&mut self.classes[leaf as usize].active);
-        if active != 0 {
-            self.unlink(leaf, active.trailing_zeros() as usize);
+        let class = &mut self.classes[leaf as usize];
+        let prio = usize::from(class.prio & TOP_PRIO);
+        class.active = 0;
+        match class.mode {
+            Mode::CanSend => self.leave_row(0, prio, leaf),
+            Mode::MayBorrow => self.leave_feed(leaf, prio),
+            Mode::CantSend => {}
         }
     }
 
@@ -216,14 +224,16 @@ impl Tree {
     #[inline]
     fn join_row(&mut self, level: usize, prio: usize, member: u32) {
         self.rows[level][prio].join(member);
-        self.row_mask[level] |= 1 << prio;
+        self.row_mask |= 1 << (level * LEVELS + prio);
     }
 
     #[inline]
     fn leave_row(&mut self, level: usize, prio: usize, member: u32) {
         let row = &mut self.rows[level][prio];
         row.leave(member);
-        self.row_mask[level] &= !(u8::from(row.is_empty()) << prio);
+        if row.is_empty() {
+            self.row_mask &= !(1 << (level * LEVELS + prio));
+        }
     }
 
     /// Brings a class into the mode it should be in `earned` after it was charged, and sees that it is looked at again
@@ -274,7 +284,12 @@ impl Tree {
     /// When a round among the children of a class ends, the turn of that class among its own siblings ends with it.
     #[inline]
     pub(super) fn pick(&mut self, level: usize, prio: usize) -> Option<u32> {
-        let mut at = self.seek_row(level, prio)?;
+        let at = self.seek_row(level, prio)?;
+        if level == 0 { Some(at) } else { self.pick_below(at, level, prio) }
+    }
+
+    /// The leaf whose turn it is below a class of a row.
+    fn pick_below(&mut self, mut at: u32, level: usize, prio: usize) -> Option<u32> {
         // Each step down ends a step up, but for the rounds that end now: never so many.
         for _ in 0..1 << 16 {
             let class = &self.classes[at as usize];
@@ -299,6 +314,7 @@ impl Tree {
         None
     }
 
+    #[inline]
     fn seek_row(&mut self, level: usize, prio: usize) -> Option<u32> {
         let row = &mut self.rows[level][prio];
         let member = match row.seek() {
@@ -375,7 +391,7 @@ impl Tree {
         }
         self.feeds.iter_mut().for_each(Round::clear);
         self.rows.iter_mut().flatten().for_each(Round::clear);
-        self.row_mask = [0; LEVELS];
+        self.row_mask = 0;
         self.wheel.clear();
     }
 }

@@ -98,7 +98,7 @@ fn check_links(tree: &Tree) {
         }
         assert_eq!(bits(active).count(), active.count_ones() as usize);
     }
-    assert_eq!(tree.row_mask, rows);
+    assert_eq!(tree.row_mask.to_le_bytes(), rows);
 }
 
 /// The most that was ever over a rate: the fullest bucket, without a bottom, that leaks at the rate.
