@@ -87,7 +87,7 @@ impl Tree {
     }
 
     /// Packets wait in a leaf; so they may have before.
-    #[inline]
+    #[inline(always)]
     pub(super) fn activate(&mut self, leaf: u32) {
         let class = &mut self.classes[leaf as usize];
         let prio = usize::from(class.prio & TOP_PRIO);
@@ -100,7 +100,7 @@ impl Tree {
     }
 
     /// The last packet of a leaf is gone.
-    #[inline]
+    #[inline(always)]
     pub(super) fn deactivate(&mut self, leaf: u32) {
         let class = &mut self.classes[leaf as usize];
         let prio = usize::from(class.prio & TOP_PRIO);
@@ -221,13 +221,13 @@ impl Tree {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn join_row(&mut self, level: usize, prio: usize, member: u32) {
         self.rows[level][prio].join(member);
         self.row_mask |= 1 << (level * LEVELS + prio);
     }
 
-    #[inline]
+    #[inline(always)]
     fn leave_row(&mut self, level: usize, prio: usize, member: u32) {
         let row = &mut self.rows[level][prio];
         row.leave(member);
