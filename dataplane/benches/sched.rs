@@ -1,8 +1,9 @@
 //! What a packet costs that goes through an htb: in and out, by the number of classes and by what they do.
-//! `cargo bench -p skiff-dataplane --bench sched`
+//! `cargo bench -p skiff-dataplane --bench sched [-- none-waits]`
 //!
-//! Every leaf always has packets: what comes out goes in again. The clock is a virtual one, that passes as fast as
-//! packets go at the rate of the tree. Cycles are those of the TSC: the best and the median of many short runs.
+//! Either every leaf always has packets, and what comes out goes in again; or none waits longer than its burst, and each
+//! finds its leaf empty. The clock is a virtual one, that passes as fast as packets go at the rate of the tree. Cycles are
+//! those of the TSC: the best and the median of many short runs.
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
@@ -16,10 +17,11 @@ use skiff_dataplane::sched::htb::Htb;
 use skiff_dataplane::sched::htb::params::{DEFAULT_MTU, default_burst};
 use skiff_dataplane::sched::op::QdiscOp;
 use skiff_dataplane::sched::packet::{PktList, SchedPkt};
-use skiff_dataplane::sched::params::{HtbClassParams, HtbParams, LinkLayer};
+use skiff_dataplane::sched::params::{DEFAULT_PRIOMAP, HtbClassParams, HtbParams, LinkLayer, PrioParams};
+use skiff_dataplane::sched::prio::Prio;
 use skiff_dataplane::sched::qdisc::{Classified, Classify, Qdisc, Rng, SchedCx, Sink};
 use skiff_dataplane::sched::queue::PktSlab;
-use skiff_dataplane::skb::SkbExt;
+use skiff_dataplane::skb::{Skb, SkbExt};
 use skiff_dataplane::time::Instant;
 use skiff_pmd::{Eal, EalConfig, Hugepages, Pool, PoolConfig, rdtsc};
 
@@ -28,6 +30,8 @@ const LEN: u32 = 64;
 const GAP: u64 = 100;
 /// Bytes a second.
 const RATE: u64 = LEN as u64 * 1_000_000_000 / GAP;
+/// So much that no class comes near it.
+const AMPLE: u64 = RATE * 100;
 const BURST: usize = 32;
 /// Bursts a run has.
 const BURSTS: usize = 50;
@@ -36,16 +40,34 @@ const RUNS: usize = 2000;
 const BACKLOG: usize = 2;
 
 fn main() {
+    let pool = pool();
+    let waits = std::env::args().all(|arg| arg != "none-waits");
+    if waits {
+        with_backlog(&pool);
+    }
+    println!("Packets in mbufs, none waits");
+    let pkts = || std::iter::repeat_with(|| packet(&pool)).take(BURST).collect();
+    none_waits("48 leaves, within their rates", &mut sized(1, 48, 6, Busy::Own, AMPLE), pkts());
+    none_waits("48 leaves, that borrow", &mut sized(1, 48, 6, Busy::Debt, AMPLE), pkts());
+    none_waits("10,000 leaves", &mut sized(1, 10_000, 100, Busy::Own, AMPLE), pkts());
+    none_waits("100,000 leaves, prio over two", &mut two_bands(50_000, 500), pkts());
+}
+
+fn with_backlog(pool: &Pool) {
     println!("Values");
     all(|priority| Pkt { priority, len: LEN });
-    let pool = pool();
     println!("Packets in mbufs");
     all(|priority| {
-        let mut skb = pool.alloc().expect("enough packets");
-        skb.prepend(LEN as usize).expect("headroom");
+        let mut skb = packet(pool);
         skb.fields_mut().priority = priority.get();
         skb
     });
+}
+
+fn packet(pool: &Pool) -> Skb {
+    let mut skb = pool.alloc().expect("enough packets");
+    skb.prepend(LEN as usize).expect("headroom");
+    skb
 }
 
 fn all<P: SchedPkt>(make: impl Fn(NonZeroU32) -> P) {
@@ -80,6 +102,8 @@ enum Busy {
     AtRate,
     /// Each has a hundredth of that, and borrows the rest.
     Borrows,
+    /// Each has next to nothing, and borrows all.
+    Debt,
 }
 
 fn class(rate: u64, ceil: u64) -> HtbClassParams {
@@ -124,7 +148,7 @@ fn sized<P: SchedPkt>(major: u16, leaves: u16, inners: u16, busy: Busy, rate: u6
     let total = match busy {
         Busy::Own => rate * 2,
         Busy::AtRate => rate * 95 / 100,
-        Busy::Borrows => rate,
+        Busy::Borrows | Busy::Debt => rate,
     };
     add(id(1), id(0), class(total, total));
     for inner in 0..inners {
@@ -133,11 +157,18 @@ fn sized<P: SchedPkt>(major: u16, leaves: u16, inners: u16, busy: Busy, rate: u6
     let share = total / u64::from(leaves);
     let first = 2 + inners;
     for leaf in 0..leaves {
-        let own = if matches!(busy, Busy::Borrows) { share / 100 } else { share };
+        let own = match busy {
+            Busy::Own | Busy::AtRate => share,
+            Busy::Borrows => share / 100,
+            Busy::Debt => 1,
+        };
         let ceil = if matches!(busy, Busy::AtRate) { own } else { total };
         let mut params = class(own.max(1), ceil);
         if matches!(busy, Busy::AtRate) {
             params.burst = u64::from(LEN);
+        }
+        if rate == AMPLE {
+            params.quantum = 1514;
         }
         add(id(first + leaf), id(2 + leaf % inners), params);
     }
@@ -166,6 +197,79 @@ fn pair<P: SchedPkt>(leaves: u16, inners: u16, busy: Busy) -> Tree<P> {
     }
     with_cx(|cx| top.apply(cx, QdiscOp::Filters(TcHandle::new(1, 0), Some(Arc::new(ByMajor)))));
     Tree { qdisc: Box::new(top), leaves: all }
+}
+
+/// A prio with a tree in each of two bands.
+fn two_bands(leaves: u16, inners: u16) -> Tree<Skb> {
+    let params = PrioParams { bands: 2, priomap: DEFAULT_PRIOMAP.map(|band| band.min(1)), limit: 1000 };
+    let mut top = Prio::new(TcHandle::new(1, 0), &params, Arc::default());
+    let mut all = Vec::new();
+    for band in [1, 2] {
+        let below = sized(band + 1, leaves, inners, Busy::Own, AMPLE);
+        with_cx(|cx| top.apply(cx, QdiscOp::Graft(TcHandle::new(1, band), Some(below.qdisc))));
+        all.extend(below.leaves);
+    }
+    Tree { qdisc: Box::new(top), leaves: all }
+}
+
+/// The class, or the band before the tree, of a packet whose priority is that of no class but says which is meant.
+#[derive(Debug)]
+struct Named {
+    band: bool,
+}
+
+/// What makes the name of a class one of none.
+const VEIL: u32 = 1 << 31;
+
+impl Classify<Skb> for Named {
+    fn classify(&self, _: &mut SchedCx<'_, Skb>, pkt: Skb) -> Classified<Skb> {
+        let class = TcHandle(pkt.priority() ^ VEIL);
+        let class = if self.band { TcHandle::new(1, class.major() - 1) } else { class };
+        Classified::Class(pkt, class)
+    }
+}
+
+/// Bursts of packets for leaves by chance; all leave before the next come.
+fn none_waits(name: &str, tree: &mut Tree<Skb>, pkts: Vec<Skb>) {
+    let (mut slab, mut rng, mut sink) = (PktSlab::new(300_000), Rng::new(7), Nobody);
+    let mut list: PktList<Skb> = pkts.into_iter().collect();
+    let majors = [1, 2, 3].map(|major| TcHandle::new(major, 0));
+    let bands = tree.leaves.iter().any(|leaf| TcHandle(leaf.get()).major() > 1);
+    for at in majors {
+        let named = Arc::new(Named { band: bands && at.major() == 1 });
+        let op = QdiscOp::Filters(at, Some(named));
+        match tree
+            .qdisc
+            .child(TcHandle::new(1, at.major().wrapping_sub(1)))
+            .filter(|_| bands && at.major() > 1)
+        {
+            Some(below) => with_cx(|cx| below.apply(cx, op)),
+            None => with_cx(|cx| tree.qdisc.apply(cx, op)),
+        };
+    }
+    let (mut out, mut into, mut now) = (Vec::new(), Vec::new(), 1_000_000_000);
+    for run in 0..RUNS + RUNS / 5 {
+        let (mut cycles_out, mut cycles_in) = (0, 0);
+        for _ in 0..BURSTS {
+            for pkt in &mut list {
+                let leaf = tree.leaves[rng.word() as usize % tree.leaves.len()];
+                pkt.fields_mut().priority = leaf.get() ^ VEIL;
+            }
+            let mut cx = SchedCx::new(Instant::from_nanos(now), &mut slab, &mut rng, &mut sink);
+            let start = rdtsc();
+            tree.qdisc.enqueue_list(&mut cx, &mut list);
+            let queued = rdtsc();
+            tree.qdisc.dequeue_list(&mut cx, BURST, &mut list);
+            (cycles_in, cycles_out) = (cycles_in + queued - start, cycles_out + rdtsc() - queued);
+            assert_eq!(list.len(), BURST);
+            now += BURST as u64 * GAP;
+        }
+        if run >= RUNS / 5 {
+            out.push(cycles_out as f64 / (BURST * BURSTS) as f64);
+            into.push(cycles_in as f64 / (BURST * BURSTS) as f64);
+        }
+    }
+    print_costs(name, out, into);
 }
 
 #[derive(Debug)]
@@ -218,17 +322,20 @@ fn measure<P: SchedPkt>(name: &str, tree: &mut Tree<P>, make: impl Fn(NonZeroU32
         }
     }
     assert_eq!(tree.qdisc.held().packets, order.len() as u64);
+    let idle = idle * 100 / ((warm + RUNS) * BURSTS);
+    println!("  {name}: {idle} % of bursts not full");
+    print_costs(name, out, into);
+}
+
+fn print_costs(name: &str, mut out: Vec<f64>, mut into: Vec<f64>) {
     let mut both: Vec<f64> = out.iter().zip(&into).map(|(out, into)| out + into).collect();
     let median = |of: &mut Vec<f64>| {
         of.sort_by(f64::total_cmp);
         of[of.len() / 2]
     };
     let (out, into, middle) = (median(&mut out), median(&mut into), median(&mut both));
-    println!(
-        "  {name}: {middle:.0} cycles a packet (in {into:.0}, out {out:.0}; best {:.0}; {} % of bursts not full)",
-        both[0],
-        idle * 100 / ((warm + RUNS) * BURSTS),
-    );
+    let best = both[0];
+    println!("  {name}: {middle:.0} cycles a packet (in {into:.0}, out {out:.0}; best {best:.0})");
 }
 
 /// As large as a packet's pointer, and its place in a queue as large as that.

@@ -1,5 +1,7 @@
 //! What is touched of a class with every packet: one cache line of it, and one more of a leaf.
 
+use std::sync::Arc;
+
 use super::params::MAX_DEPTH;
 use crate::sched::cells::ClassCells;
 use crate::sched::params::HtbClassParams;
@@ -66,6 +68,8 @@ pub(super) struct Class {
     pub active: u8,
     /// Lengths are not charged as they are.
     pub layered: bool,
+    /// A discipline of its own is below it, a leaf.
+    pub grafted: bool,
 }
 
 impl Class {
@@ -91,6 +95,7 @@ impl Class {
             prio: 0,
             active: 0,
             layered: false,
+            grafted: false,
         };
         class.limit(params);
         class.fill(now);
@@ -208,7 +213,7 @@ fn bucket(bytes: u64, rate: u64) -> (u32, u8) {
     (time.div_ceil(1 << shift) as u32, shift as u8)
 }
 
-/// The other line of a leaf.
+/// The other line of a leaf. Its statistics' address is here because it is needed when this is.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Leaf {
@@ -219,17 +224,16 @@ pub(super) struct Leaf {
     pub limit: u32,
     /// Its own queue, while nothing is grafted.
     pub fifo: Fifo,
-    /// A discipline of its own is below it.
-    pub grafted: bool,
+    /// Of inner classes too.
+    pub cells: Arc<ClassCells>,
 }
 
 /// A debt that a quantum smaller than the packets would let grow without end.
 const MOST_DEBT: i32 = 1 << 30;
 
 impl Leaf {
-    pub(super) fn new(params: &HtbClassParams, limit: u32) -> Self {
-        let mut leaf =
-            Leaf { deficit: [0; LEVELS], quantum: 0, limit, fifo: Fifo::default(), grafted: false };
+    pub(super) fn new(params: &HtbClassParams, limit: u32, cells: Arc<ClassCells>) -> Self {
+        let mut leaf = Leaf { deficit: [0; LEVELS], quantum: 0, limit, fifo: Fifo::default(), cells };
         leaf.set_quantum(params.quantum);
         leaf
     }
@@ -240,7 +244,14 @@ impl Leaf {
 
     /// Starts anew, as an empty leaf.
     pub(super) fn renew(&mut self) {
-        (self.deficit, self.fifo, self.grafted) = ([0; LEVELS], Fifo::default(), false);
+        (self.deficit, self.fifo) = ([0; LEVELS], Fifo::default());
+    }
+
+    /// Says how much its own queue holds.
+    #[inline]
+    pub(super) fn show_held(&self) {
+        self.cells.qlen.set(self.fifo.len().into());
+        self.cells.backlog.set(self.fifo.bytes().into());
     }
 
     /// A packet of `len` bytes was sent in its turn; true if that ends it.

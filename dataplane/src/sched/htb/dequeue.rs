@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Htb;
-use super::tree::bits;
+use super::class::LEVELS;
 use crate::sched::packet::{PktList, SchedPkt};
 use crate::sched::qdisc::SchedCx;
 use crate::time::Instant;
@@ -48,13 +48,14 @@ impl<P: SchedPkt> Htb<P> {
     /// The next packet of a class, and its length.
     #[inline]
     fn next(&mut self, cx: &mut SchedCx<'_, P>) -> Option<(P, u32)> {
-        for level in 0..self.tree.row_mask.len() {
-            for prio in bits(self.tree.row_mask[level]) {
-                let next = self.next_of_row(cx, level, prio);
-                if next.is_some() {
-                    return next;
-                }
+        let mut rows = self.tree.row_mask;
+        while rows != 0 {
+            let row = rows.trailing_zeros() as usize;
+            let next = self.next_of_row(cx, row / LEVELS % LEVELS, row % LEVELS);
+            if next.is_some() {
+                return next;
             }
+            rows &= rows - 1;
         }
         None
     }
@@ -80,19 +81,21 @@ impl<P: SchedPkt> Htb<P> {
     /// The oldest packet of a leaf, and its length.
     #[inline]
     fn take(&mut self, cx: &mut SchedCx<'_, P>, leaf: u32) -> Option<(P, u32)> {
-        let queue = &mut self.tree.leaves[leaf as usize];
-        if !queue.grafted {
-            return queue.fifo.pop(cx.slab);
+        if !self.tree.classes[leaf as usize].grafted {
+            let queue = &mut self.tree.leaves[leaf as usize];
+            let taken = queue.fifo.pop(cx.slab);
+            queue.show_held();
+            return taken;
         }
         let pkt = self.grafts[leaf as usize].as_mut()?.dequeue(cx)?;
         let len = pkt.qdisc_len();
+        self.tree.came(leaf, -1, -i64::from(len));
         Some((pkt, len))
     }
 
     /// A packet leaves a leaf in its turn on this level.
     #[inline]
     fn account(&mut self, cx: &SchedCx<'_, P>, leaf: u32, level: usize, prio: usize, len: u32) {
-        self.tree.came(leaf, -1, -i64::from(len));
         let queue = &mut self.tree.leaves[leaf as usize];
         if queue.spend(level, len) {
             self.tree.end_turn(leaf, level, prio);

@@ -8,7 +8,7 @@ use super::{DIRECT, Found, Htb};
 use crate::core::drop_reason::DropReason;
 use crate::sched::handle::TcHandle;
 use crate::sched::packet::{PktList, SchedPkt};
-use crate::sched::qdisc::{Classified, Enqueued, SchedCx, Xmit};
+use crate::sched::qdisc::{Classified, Enqueued, Held, SchedCx, Xmit};
 use crate::skb::SkbList;
 
 /// Packets and their leaves.
@@ -34,9 +34,19 @@ impl<P: SchedPkt> Htb<P> {
         if grafted {
             return self.push_runs(cx, found, list);
         }
+        let mut came = Held::default();
         for (pkt, target) in found {
-            self.push(cx, pkt, target);
+            if target == DIRECT {
+                self.push_direct(cx, pkt);
+                continue;
+            }
+            match self.push_own(cx, pkt, target) {
+                Ok(len) => came += Held { packets: 1, bytes: len.into() },
+                Err(pkt) => _ = self.refuse_full(cx, pkt, target),
+            }
         }
+        self.cells.qlen.add(came.packets);
+        self.cells.backlog.add(came.bytes);
     }
 
     /// Disciplines below get their packets as lists, as far as these follow each other.
@@ -58,7 +68,7 @@ impl<P: SchedPkt> Htb<P> {
     }
 
     fn is_grafted(&self, target: u32) -> bool {
-        self.tree.leaves.get(target as usize).is_some_and(|leaf| leaf.grafted)
+        self.tree.classes.get(target as usize).is_some_and(|class| class.grafted)
     }
 
     /// The leaf of a packet, or [`DIRECT`]; what became of it if filters took it.
@@ -118,23 +128,31 @@ impl<P: SchedPkt> Htb<P> {
         if target == DIRECT {
             return self.push_direct(cx, pkt);
         }
-        let leaf = &mut self.tree.leaves[target as usize];
-        if leaf.grafted {
+        if self.is_grafted(target) {
             return self.push_graft(cx, pkt, target);
         }
-        let (len, first) = (pkt.qdisc_len(), leaf.fifo.is_empty());
-        let refused =
-            if leaf.fifo.len() < leaf.limit { leaf.fifo.push(cx.slab, pkt, len).err() } else { Some(pkt) };
-        if let Some(pkt) = refused {
-            self.tree.cells[target as usize].drops.add(1);
-            return self.refuse(cx, pkt);
+        match self.push_own(cx, pkt, target) {
+            Ok(len) => {
+                self.cells.came(len);
+                Enqueued::success(len)
+            }
+            Err(pkt) => self.refuse_full(cx, pkt, target),
         }
-        self.tree.came(target, 1, len.into());
-        self.cells.came(len);
-        if first {
-            self.tree.activate(target);
+    }
+
+    /// Into a leaf's own queue: how many bytes more it holds; the packet, if there is no room.
+    #[inline]
+    fn push_own(&mut self, cx: &mut SchedCx<'_, P>, pkt: P, target: u32) -> Result<u32, P> {
+        let leaf = &mut self.tree.leaves[target as usize];
+        if leaf.fifo.len() >= leaf.limit {
+            return Err(pkt);
         }
-        Enqueued::success(len)
+        let len = pkt.qdisc_len();
+        leaf.fifo.push(cx.slab, pkt, len)?;
+        leaf.show_held();
+        // It may be active: to find that out costs more than to do it again.
+        self.tree.activate(target);
+        Ok(len)
     }
 
     fn push_direct(&mut self, cx: &mut SchedCx<'_, P>, pkt: P) -> Enqueued {
@@ -170,7 +188,7 @@ impl<P: SchedPkt> Htb<P> {
     /// Counts packets that came into a discipline below.
     fn count_graft(&mut self, target: u32, packets: i64, bytes: i64, drops: u64) {
         if drops > 0 {
-            self.tree.cells[target as usize].drops.add(drops);
+            self.tree.leaves[target as usize].cells.drops.add(drops);
             self.cells.drops.add(drops);
         }
         self.tree.came(target, packets, bytes);
@@ -178,6 +196,12 @@ impl<P: SchedPkt> Htb<P> {
         self.cells.qlen.add(packets as u64);
         self.cells.backlog.add(bytes as u64);
         self.tree.follow_backlog(target);
+    }
+
+    #[cold]
+    fn refuse_full(&self, cx: &mut SchedCx<'_, P>, pkt: P, target: u32) -> Enqueued {
+        self.tree.leaves[target as usize].cells.drops.add(1);
+        self.refuse(cx, pkt)
     }
 
     /// There is no room for a packet.

@@ -92,7 +92,7 @@ impl<P: SchedPkt> Htb<P> {
     fn graft(&mut self, cx: &mut SchedCx<'_, P>, class: TcHandle, below: Option<Box<dyn Qdisc<P>>>) -> Held {
         let Some(at) = self.find(class).and_then(Found::leaf) else { return Held::default() };
         let dropped = self.empty(cx, at);
-        self.tree.leaves[at as usize].grafted = below.is_some();
+        self.tree.classes[at as usize].grafted = below.is_some();
         self.grafts[at as usize] = below;
         dropped
     }
@@ -110,7 +110,7 @@ impl<P: SchedPkt> Htb<P> {
         let held = self.tree.held(at);
         self.drain(cx, at, PURGED);
         self.grafts[at as usize] = None;
-        self.tree.leaves[at as usize].grafted = false;
+        self.tree.classes[at as usize].grafted = false;
         self.tree.shrink(at, held);
         held
     }
@@ -127,8 +127,8 @@ impl<P: SchedPkt> Htb<P> {
         drain(cx, &mut self.direct, reason);
         for at in 0..self.grafts.len() as u32 {
             self.drain(cx, at, reason);
-            self.tree.cells[at as usize].qlen.set(0);
-            self.tree.cells[at as usize].backlog.set(0);
+            self.tree.leaves[at as usize].cells.qlen.set(0);
+            self.tree.leaves[at as usize].cells.backlog.set(0);
         }
         self.cells.qlen.set(0);
         self.cells.backlog.set(0);

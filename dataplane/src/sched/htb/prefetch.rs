@@ -30,22 +30,22 @@ impl Tree {
     /// Starts to bring closer what a packet that comes into a leaf touches.
     #[inline]
     pub(super) fn prefetch_queue(&self, leaf: u32) {
-        if let (Some(leaf), Some(cells)) = (self.leaves.get(leaf as usize), self.cells.get(leaf as usize)) {
+        if let (Some(class), Some(leaf)) = (self.classes.get(leaf as usize), self.leaves.get(leaf as usize)) {
+            prefetch_read(class);
             prefetch_read(leaf);
-            prefetch_read(cells);
         }
     }
 
     /// Then, when that is there, what it refers to. True if a discipline is below it.
     #[inline]
     pub(super) fn prefetch_tail<P>(&self, leaf: u32, slab: &PktSlab<P>) -> bool {
-        let (Some(leaf), Some(cells)) = (self.leaves.get(leaf as usize), self.cells.get(leaf as usize))
+        let (Some(class), Some(leaf)) = (self.classes.get(leaf as usize), self.leaves.get(leaf as usize))
         else {
             return false;
         };
         leaf.fifo.prefetch_tail(slab);
-        prefetch_read(&**cells);
-        leaf.grafted
+        prefetch_read(&*leaf.cells);
+        class.grafted
     }
 
     /// The turn of a leaf has ended: starts to bring closer what those touch whose turns come next in its round.
@@ -68,34 +68,22 @@ impl Tree {
             self.ahead.last = self.member(leaf, level);
             for at in 0..AHEAD {
                 self.ahead.leaves[at] = self.foresee(leaf, level, prio);
-                self.prefetch_class(self.ahead.leaves[at]);
+                self.prefetch_queue(self.ahead.leaves[at]);
             }
             return;
         }
         self.ahead.leaves.copy_within(1.., 0);
         self.ahead.leaves[AHEAD - 1] = self.foresee(leaf, level, prio);
-        self.prefetch_class(self.ahead.leaves[AHEAD - 1]);
+        self.prefetch_queue(self.ahead.leaves[AHEAD - 1]);
         let at = self.ahead.leaves[PLACE_AHEAD] as usize;
-        if let (Some(leaf), Some(cells)) = (self.leaves.get(at), self.cells.get(at)) {
+        if let Some(leaf) = self.leaves.get(at) {
             leaf.fifo.prefetch_head(slab);
-            prefetch_read(&**cells);
+            prefetch_read(&*leaf.cells);
         }
         if let Some(leaf) = self.leaves.get(self.ahead.leaves[PKT_AHEAD] as usize)
             && let Some(pkt) = leaf.fifo.front(slab)
         {
             pkt.prefetch();
-        }
-    }
-
-    #[inline]
-    fn prefetch_class(&self, leaf: u32) {
-        let at = leaf as usize;
-        if let (Some(class), Some(leaf), Some(cells)) =
-            (self.classes.get(at), self.leaves.get(at), self.cells.get(at))
-        {
-            prefetch_read(class);
-            prefetch_read(leaf);
-            prefetch_read(cells);
         }
     }
 

@@ -100,7 +100,7 @@ impl IdSet {
         self.top == 0
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&mut self, id: u32) {
         let mut id = id;
         if let Some(word) = self.low.get_mut(id as usize >> 6) {
@@ -114,7 +114,7 @@ impl IdSet {
         self.top |= bit(id);
     }
 
-    #[inline]
+    #[inline(always)]
     fn remove(&mut self, id: u32) {
         let mut id = id;
         if let Some(word) = self.low.get_mut(id as usize >> 6) {
@@ -135,7 +135,7 @@ impl IdSet {
     }
 
     /// The first member that is not below `from`.
-    #[inline]
+    #[inline(always)]
     fn next(&self, from: u32) -> Option<u32> {
         if self.low.is_empty() {
             return self.next_above_low(from);

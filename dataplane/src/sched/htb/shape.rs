@@ -20,9 +20,9 @@ impl Tree {
         now: u64,
     ) -> u32 {
         let mut class = Class::new(params, parent, now);
-        let leaf = Leaf::new(params, limit);
         let layers = Layers { rate: params.rate_layer, ceil: params.ceil_layer };
         class.show_tokens(&cells);
+        let leaf = Leaf::new(params, limit, cells);
         let at = self.free.pop().unwrap_or(self.classes.len() as u32);
         if let Some(parent) = self.classes.get(parent as usize) {
             class.place = self.adopt(parent.inner, at);
@@ -30,14 +30,12 @@ impl Tree {
         if at as usize == self.classes.len() {
             self.classes.push(class);
             self.leaves.push(leaf);
-            self.cells.push(cells);
             self.layers.push(layers);
             self.rows[0].iter_mut().for_each(|row| row.reserve(self.classes.len()));
             self.wheel.reserve(self.classes.len());
         } else {
             self.classes[at as usize] = class;
             self.leaves[at as usize] = leaf;
-            self.cells[at as usize] = cells;
             self.layers[at as usize] = layers;
         }
         at
@@ -108,7 +106,7 @@ impl Tree {
         self.wheel.remove(at);
         let Class { parent, place, .. } = self.classes[at as usize];
         self.free.push(at);
-        self.cells[at as usize] = Arc::default();
+        self.leaves[at as usize].cells = Arc::default();
         if parent == NIL {
             return;
         }
@@ -126,7 +124,7 @@ impl Tree {
         let class = &mut self.classes[parent as usize];
         (class.level, class.inner, class.active) = (0, NIL, 0);
         class.fill(now);
-        class.show_tokens(&self.cells[parent as usize]);
+        class.show_tokens(&self.leaves[parent as usize].cells);
         self.leaves[parent as usize].renew();
     }
 }

@@ -4,16 +4,17 @@
 //! row of its level; one that may borrow is in the feed of its parent, which makes the parent active; one that can't
 //! send is in none.
 
-use std::sync::Arc;
-
 use super::class::{Class, LEVELS, Leaf, Mode, NIL, nanos_up};
 use super::prefetch::Ahead;
 use super::round::Round;
 use super::wheel::Wheel;
 use crate::core::counters::Counter;
-use crate::sched::cells::{ClassCells, QdiscCells, Special};
+use crate::sched::cells::{QdiscCells, Special};
 use crate::sched::params::LinkLayer;
 use crate::sched::qdisc::Held;
+
+/// The last of the priorities.
+const TOP_PRIO: u8 = LEVELS as u8 - 1;
 
 /// Numbers of the bits that are set, lowest first.
 #[inline(always)]
@@ -50,9 +51,8 @@ pub(super) struct Layers {
 #[derive(Debug)]
 pub(super) struct Tree {
     pub classes: Vec<Class>,
-    /// By number of the class, as all but the inner ones; unused for inner classes.
+    /// By number of the class, as all but the inner ones; of inner classes only the statistics are used.
     pub leaves: Vec<Leaf>,
-    pub cells: Vec<Arc<ClassCells>>,
     pub layers: Vec<Layers>,
     pub free: Vec<u32>,
     pub inners: Vec<Inner>,
@@ -61,8 +61,8 @@ pub(super) struct Tree {
     pub feeds: Vec<Round>,
     /// Classes that may send, by level and priority: leaves by their numbers, others by those of inner classes.
     pub rows: [[Round; LEVELS]; LEVELS],
-    /// Priorities of each level with somebody in the row.
-    pub row_mask: [u8; LEVELS],
+    /// Rows with somebody in them: a byte for each level, the lowest first, and a bit for each priority.
+    pub row_mask: u64,
     pub wheel: Wheel,
     pub hysteresis: bool,
     pub ahead: Ahead,
@@ -73,38 +73,50 @@ impl Tree {
         Tree {
             classes: Vec::new(),
             leaves: Vec::new(),
-            cells: Vec::new(),
             layers: Vec::new(),
             free: Vec::new(),
             inners: Vec::new(),
             free_inners: Vec::new(),
             feeds: Vec::new(),
             rows: Default::default(),
-            row_mask: [0; LEVELS],
+            row_mask: 0,
             wheel: Wheel::new(),
             hysteresis,
             ahead: Ahead::NOBODY,
         }
     }
 
-    /// A packet waits in a leaf that was empty.
+    /// Packets wait in a leaf; so they may have before.
+    #[inline(always)]
     pub(super) fn activate(&mut self, leaf: u32) {
         let class = &mut self.classes[leaf as usize];
-        class.active = 1 << class.prio;
-        self.link(leaf);
+        let prio = usize::from(class.prio & TOP_PRIO);
+        class.active = 1 << prio;
+        match class.mode {
+            Mode::CanSend => self.join_row(0, prio, leaf),
+            Mode::MayBorrow => self.join_feed(leaf, prio),
+            Mode::CantSend => {}
+        }
     }
 
     /// The last packet of a leaf is gone.
+    #[inline(always)]
     pub(super) fn deactivate(&mut self, leaf: u32) {
-        self.unlink(leaf);
-        self.classes[leaf as usize].active = 0;
+        let class = &mut self.classes[leaf as usize];
+        let prio = usize::from(class.prio & TOP_PRIO);
+        class.active = 0;
+        match class.mode {
+            Mode::CanSend => self.leave_row(0, prio, leaf),
+            Mode::MayBorrow => self.leave_feed(leaf, prio),
+            Mode::CantSend => {}
+        }
     }
 
     /// Counts packets that came into a leaf, or went.
     #[inline]
     pub(super) fn came(&self, leaf: u32, packets: i64, bytes: i64) {
         // Two's complement: what is less is taken away.
-        let cells = &self.cells[leaf as usize];
+        let cells = &self.leaves[leaf as usize].cells;
         cells.qlen.add(packets as u64);
         cells.backlog.add(bytes as u64);
     }
@@ -113,7 +125,7 @@ impl Tree {
     #[inline]
     pub(super) fn is_empty(&self, leaf: u32) -> bool {
         let queue = &self.leaves[leaf as usize];
-        if queue.grafted { self.cells[leaf as usize].qlen.get() == 0 } else { queue.fifo.is_empty() }
+        if self.classes[leaf as usize].grafted { queue.cells.qlen.get() == 0 } else { queue.fifo.is_empty() }
     }
 
     /// A leaf takes part as long as it holds packets.
@@ -130,7 +142,7 @@ impl Tree {
 
     /// What a leaf holds.
     pub(super) fn held(&self, leaf: u32) -> Held {
-        let cells = &self.cells[leaf as usize];
+        let cells = &self.leaves[leaf as usize].cells;
         Held { packets: cells.qlen.get(), bytes: cells.backlog.get() }
     }
 
@@ -140,73 +152,87 @@ impl Tree {
         self.follow_backlog(leaf);
     }
 
-    /// Puts an active class where it belongs by its mode.
-    fn link(&mut self, mut at: u32) {
-        let mut mask = self.classes[at as usize].active;
-        while mask != 0 {
-            let class = &self.classes[at as usize];
-            let (mode, parent, place) = (class.mode, class.parent, class.place);
-            match mode {
-                Mode::CanSend => return self.join_rows(at, mask),
-                Mode::MayBorrow if parent != NIL => {}
-                _ => return,
-            }
-            let feeds = self.classes[parent as usize].inner as usize * LEVELS;
-            for prio in bits(mask) {
-                let feed = &mut self.feeds[feeds + prio];
-                if !feed.is_empty() {
-                    // The parent is active in this priority as it is.
-                    mask &= !(1 << prio);
-                }
-                feed.join(place);
-            }
-            self.classes[parent as usize].active |= mask;
-            at = parent;
-        }
-    }
-
-    /// Takes an active class from where it is by its mode.
-    fn unlink(&mut self, mut at: u32) {
-        let mut mask = self.classes[at as usize].active;
-        while mask != 0 {
-            let class = &self.classes[at as usize];
-            let (mode, parent, place) = (class.mode, class.parent, class.place);
-            match mode {
-                Mode::CanSend => return self.leave_rows(at, mask),
-                Mode::MayBorrow if parent != NIL => {}
-                _ => return,
-            }
-            let feeds = self.classes[parent as usize].inner as usize * LEVELS;
-            for prio in bits(mask) {
-                let feed = &mut self.feeds[feeds + prio];
-                feed.leave(place);
-                if !feed.is_empty() {
-                    mask &= !(1 << prio);
-                }
-            }
-            self.classes[parent as usize].active &= !mask;
-            at = parent;
-        }
-    }
-
-    fn join_rows(&mut self, at: u32, mask: u8) {
+    /// Puts a class that is active in a priority where it belongs by its mode.
+    #[inline]
+    fn link(&mut self, at: u32, prio: usize) {
         let class = &self.classes[at as usize];
-        let (level, member) = (usize::from(class.level), row_member(class, at));
-        for prio in bits(mask) {
-            self.rows[level][prio].join(member);
+        match class.mode {
+            Mode::CanSend => self.join_row(usize::from(class.level), prio, row_member(class, at)),
+            Mode::MayBorrow => self.join_feed(at, prio),
+            Mode::CantSend => {}
         }
-        self.row_mask[level] |= mask;
     }
 
-    fn leave_rows(&mut self, at: u32, mask: u8) {
-        let class = &self.classes[at as usize];
-        let (level, member) = (usize::from(class.level), row_member(class, at));
-        for prio in bits(mask) {
-            let row = &mut self.rows[level][prio];
-            row.leave(member);
-            if row.is_empty() {
-                self.row_mask[level] &= !(1 << prio);
+    /// Makes the ancestors active that were not.
+    #[inline]
+    fn join_feed(&mut self, mut at: u32, prio: usize) {
+        loop {
+            let Class { parent, place, .. } = self.classes[at as usize];
+            let Some(above) = self.classes.get_mut(parent as usize) else { return };
+            let feed = &mut self.feeds[above.inner as usize * LEVELS + prio];
+            let active = !feed.is_empty();
+            feed.join(place);
+            if active {
+                return;
             }
+            above.active |= 1 << prio;
+            match above.mode {
+                Mode::CanSend => {
+                    let (level, member) = (usize::from(above.level), above.inner);
+                    return self.join_row(level, prio, member);
+                }
+                Mode::MayBorrow => at = parent,
+                Mode::CantSend => return,
+            }
+        }
+    }
+
+    /// Takes a class that is active in a priority from where it is by its mode.
+    #[inline]
+    fn unlink(&mut self, at: u32, prio: usize) {
+        let class = &self.classes[at as usize];
+        match class.mode {
+            Mode::CanSend => self.leave_row(usize::from(class.level), prio, row_member(class, at)),
+            Mode::MayBorrow => self.leave_feed(at, prio),
+            Mode::CantSend => {}
+        }
+    }
+
+    /// Ancestors of which nobody borrows any more are not active.
+    #[inline]
+    fn leave_feed(&mut self, mut at: u32, prio: usize) {
+        loop {
+            let Class { parent, place, .. } = self.classes[at as usize];
+            let Some(above) = self.classes.get_mut(parent as usize) else { return };
+            let feed = &mut self.feeds[above.inner as usize * LEVELS + prio];
+            feed.leave(place);
+            if !feed.is_empty() {
+                return;
+            }
+            above.active &= !(1 << prio);
+            match above.mode {
+                Mode::CanSend => {
+                    let (level, member) = (usize::from(above.level), above.inner);
+                    return self.leave_row(level, prio, member);
+                }
+                Mode::MayBorrow => at = parent,
+                Mode::CantSend => return,
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn join_row(&mut self, level: usize, prio: usize, member: u32) {
+        self.rows[level][prio].join(member);
+        self.row_mask |= 1 << (level * LEVELS + prio);
+    }
+
+    #[inline(always)]
+    fn leave_row(&mut self, level: usize, prio: usize, member: u32) {
+        let row = &mut self.rows[level][prio];
+        row.leave(member);
+        if row.is_empty() {
+            self.row_mask &= !(1 << (level * LEVELS + prio));
         }
     }
 
@@ -226,17 +252,13 @@ impl Tree {
 
     fn change_mode(&mut self, at: u32, mode: Mode, overlimits: &Counter) {
         if mode == Mode::CantSend {
-            self.cells[at as usize].overlimits.add(1);
+            self.leaves[at as usize].cells.overlimits.add(1);
             overlimits.add(1);
         }
-        let active = self.classes[at as usize].active != 0;
-        if active {
-            self.unlink(at);
-        }
+        let active = self.classes[at as usize].active;
+        bits(active).for_each(|prio| self.unlink(at, prio));
         self.classes[at as usize].mode = mode;
-        if active {
-            self.link(at);
-        }
+        bits(active).for_each(|prio| self.link(at, prio));
     }
 
     /// Looks at classes that are due, so many at most; what is left is due still.
@@ -262,7 +284,12 @@ impl Tree {
     /// When a round among the children of a class ends, the turn of that class among its own siblings ends with it.
     #[inline]
     pub(super) fn pick(&mut self, level: usize, prio: usize) -> Option<u32> {
-        let mut at = self.seek_row(level, prio)?;
+        let at = self.seek_row(level, prio)?;
+        if level == 0 { Some(at) } else { self.pick_below(at, level, prio) }
+    }
+
+    /// The leaf whose turn it is below a class of a row.
+    fn pick_below(&mut self, mut at: u32, level: usize, prio: usize) -> Option<u32> {
         // Each step down ends a step up, but for the rounds that end now: never so many.
         for _ in 0..1 << 16 {
             let class = &self.classes[at as usize];
@@ -287,6 +314,7 @@ impl Tree {
         None
     }
 
+    #[inline]
     fn seek_row(&mut self, level: usize, prio: usize) -> Option<u32> {
         let row = &mut self.rows[level][prio];
         let member = match row.seek() {
@@ -324,7 +352,7 @@ impl Tree {
             let own_level = usize::from(class.level);
             class.charge(now, own_level >= level, rate_len, ceil_len);
             let parent = class.parent;
-            let cells = &self.cells[at as usize];
+            let cells = &self.leaves[at as usize].cells;
             cells.bytes.add(u64::from(len));
             cells.packets.add(1);
             if own_level == level {
@@ -363,7 +391,7 @@ impl Tree {
         }
         self.feeds.iter_mut().for_each(Round::clear);
         self.rows.iter_mut().flatten().for_each(Round::clear);
-        self.row_mask = [0; LEVELS];
+        self.row_mask = 0;
         self.wheel.clear();
     }
 }

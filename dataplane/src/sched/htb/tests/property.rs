@@ -78,7 +78,7 @@ impl Sim {
 fn check_links(tree: &Tree) {
     let mut active = vec![0u8; tree.classes.len()];
     for (leaf, class) in tree.classes.iter().enumerate().filter(|(_, class)| class.level == 0) {
-        let waiting = tree.cells[leaf].qlen.get() > 0;
+        let waiting = tree.leaves[leaf].cells.qlen.get() > 0;
         assert_eq!(class.active, u8::from(waiting) << class.prio);
         if !waiting {
             continue;
@@ -98,7 +98,7 @@ fn check_links(tree: &Tree) {
         }
         assert_eq!(bits(active).count(), active.count_ones() as usize);
     }
-    assert_eq!(tree.row_mask, rows);
+    assert_eq!(tree.row_mask.to_le_bytes(), rows);
 }
 
 /// The most that was ever over a rate: the fullest bucket, without a bottom, that leaks at the rate.
