@@ -3,6 +3,7 @@
 //! What a class gets is measured where it arrives. Both are compared with what the parameters promise; the kernel's
 //! error is printed beside ours.
 
+use std::fs;
 use std::time::Duration;
 
 use skiff_tests::{A_ADDR, B_ADDR, Lab, Load, LoadFlow, Netns, Skiff, veth};
@@ -11,6 +12,8 @@ use skiff_tests::{A_ADDR, B_ADDR, Lab, Load, LoadFlow, Netns, Skiff, veth};
 const SECONDS: f64 = 2.0;
 /// Most that a class may be off what its parameters promise, of that.
 const TOLERANCE: f64 = 0.02;
+/// How often a tree is looked at if others took the worker's CPU meanwhile.
+const ATTEMPTS: usize = 5;
 /// What each sender offers, Mbit/s.
 const OFFERED: f64 = 90.0;
 /// The port of the first class; the others follow.
@@ -123,6 +126,27 @@ impl Row {
         lines
     }
 
+    /// Prints what came and tells what should not have.
+    fn judge(&self, ours: &[f64], kernels: &[f64], waited: Duration) -> Vec<String> {
+        let mut faults = Vec::new();
+        let error = |got: f64, want: f64| (got / want - 1.0) * 100.0;
+        for ((want, ours), kernels) in self.expected.iter().flatten().zip(ours).zip(kernels) {
+            println!(
+                "{:<32} {want:>7.3} Mbit/s: skiff {ours:>8.3} ({:+.2} %), kernel {kernels:>8.3} ({:+.2} %); \
+                 the worker waited {waited:?} for its CPU",
+                self.name,
+                error(*ours, *want),
+                error(*kernels, *want)
+            );
+            // The senders may have been late too.
+            let allowed = TOLERANCE.max((kernels / want - 1.0).abs() * 1.5);
+            if (ours / want - 1.0).abs() > allowed {
+                faults.push(format!("{}: {want} Mbit/s expected, {ours} came", self.name));
+            }
+        }
+        faults
+    }
+
     fn flows(&self) -> Vec<LoadFlow> {
         let sent = self.expected.iter().enumerate().filter(|(_, rate)| rate.is_some());
         sent.map(|(at, _)| LoadFlow {
@@ -143,45 +167,47 @@ fn classes_get_what_they_are_promised_here_and_there() {
     veth((&kernel[0], "eth0"), (&kernel[1], "eth0"));
     kernel[0].address("eth0", &format!("{A_ADDR}/8"));
     kernel[1].address("eth0", &format!("{B_ADDR}/8"));
+    let over = Duration::from_secs_f64(seconds);
     let mut wrong = Vec::new();
     for row in &ROWS {
         shape(&skiff, &kernel[0], row);
         let flows = row.flows();
-        let loads = [
-            Load::start(&lab.a, &lab.b, B_ADDR, &flows),
-            Load::start(&kernel[0], &kernel[1], B_ADDR, &flows),
-        ];
+        let ours = Load::start(&lab.a, &lab.b, B_ADDR, &flows);
+        let kernels = Load::start(&kernel[0], &kernel[1], B_ADDR, &flows);
         std::thread::sleep(Duration::from_secs(1));
-        let over = Duration::from_secs_f64(seconds);
-        let [ours, kernels] = std::thread::scope(|scope| {
-            loads
-                .each_ref()
-                .map(|load| scope.spawn(move || load.rates(over)))
-                .map(|t| t.join().expect("rates"))
-        });
-        loads.into_iter().for_each(Load::stop);
-        let error = |got: f64, want: f64| (got / want - 1.0) * 100.0;
-        for ((want, ours), kernels) in row.expected.iter().flatten().zip(&ours).zip(&kernels) {
-            println!(
-                "{:<32} {want:>7.3} Mbit/s: skiff {ours:>8.3} ({:+.2} %), kernel {kernels:>8.3} ({:+.2} %)",
-                row.name,
-                error(*ours, *want),
-                error(*kernels, *want)
-            );
-            // The kernel may have been off too, when others had the machine.
-            let allowed = TOLERANCE.max((kernels / want - 1.0).abs() * 1.5);
-            if (ours / want - 1.0).abs() > allowed {
-                wrong.push(format!(
-                    "{}: {want} Mbit/s expected, {ours} came, {kernels} by the kernel",
-                    row.name
-                ));
+        let mut faults = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let waited = waited_for_a_cpu(skiff.pid());
+            let (got, there) = std::thread::scope(|scope| {
+                let there = scope.spawn(|| kernels.rates(over));
+                (ours.rates(over), there.join().expect("rates"))
+            });
+            let waited = waited_for_a_cpu(skiff.pid()) - waited;
+            faults = row.judge(&got, &there, waited);
+            // What others took of the worker's CPU is no fault of its scheduler.
+            if faults.is_empty() || waited < over / 500 {
+                break;
             }
         }
+        wrong.extend(faults);
+        [ours, kernels].into_iter().for_each(Load::stop);
         skiff.ctl("tc qdisc del dev wan root");
         kernel[0].run("tc qdisc del dev eth0 root");
     }
     assert_eq!(wrong, [""; 0]);
     skiff.stop_cleanly();
+}
+
+/// How long the router's worker was ready to run and did not, since it began: what its burst has to cover.
+fn waited_for_a_cpu(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the router runs");
+    let worker = tasks
+        .flatten()
+        .map(|task| task.path())
+        .find(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "skiff-lcore0"));
+    let text = fs::read_to_string(worker.expect("a worker").join("schedstat")).expect("its times");
+    let waited = text.split_whitespace().nth(1).and_then(|ns| ns.parse().ok());
+    Duration::from_nanos(waited.unwrap_or_else(|| panic!("schedstat: {text}")))
 }
 
 fn shape(skiff: &Skiff, kernel: &Netns, row: &Row) {
