@@ -6,7 +6,8 @@ use skiff_dataplane::sched::act::{ActionKind, Control, Mirred};
 use super::{ActionRequest, control, request};
 use crate::tc::filter::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::{Devices, Words, duplicate, incomplete};
+use crate::tc::filter::words::{Words, duplicate, incomplete};
+use crate::tc::request::Devices;
 
 const USAGE: &str = "Usage: mirred <DIRECTION> <ACTION> [index INDEX] <dev DEVICENAME>\n\
 where:\n\

@@ -15,6 +15,7 @@ use skiff_dataplane::sched::act::{ActionKind, ActionSpec, Control, MAX_ACTIONS};
 use super::filter::error::TcError;
 use super::filter::numbers;
 use super::filter::words::{Words, invalid, matches};
+use crate::tc::units;
 
 /// An action as it was written: by its parameters, by its number, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,7 +230,7 @@ pub fn control_word(word: &str, allow_num: bool) -> Option<Control> {
     if matches(word, "trap") {
         return Some(Control::Trap);
     }
-    match numbers::integer(word).filter(|_| allow_num)? {
+    match units::signed(word).filter(|_| allow_num)? {
         -1 => Some(Control::Continue),
         0 => Some(Control::Ok),
         1 => Some(Control::Reclassify),

@@ -8,9 +8,9 @@ use skiff_dataplane::sched::act::{ActionKind, Control};
 
 use super::{ActionRequest, request};
 use crate::tc::filter::error::TcError;
-use crate::tc::filter::numbers;
 use crate::tc::filter::out::Out;
 use crate::tc::filter::words::{Words, matches};
+use crate::tc::units;
 
 /// Most words that one action changes.
 const MAX_KEYS: usize = 128;
@@ -171,7 +171,7 @@ fn munge(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
 
 /// `offset OFF u8|u16|u32 [at AT offmask MASK shift SHIFT] CMD`.
 fn raw(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
-    let off = numbers::integer(words.arg()?).ok_or_else(bad)?;
+    let off = units::signed(words.arg()?).ok_or_else(bad)?;
     words.more()?;
     let (len, retain) = match words.peek() {
         Some(word) if matches(word, "u32") => (4, u32::MAX),
@@ -195,7 +195,7 @@ fn raw(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
 }
 
 fn number(text: &str, base: u32) -> Result<u32, TcError> {
-    numbers::u32_in(text, base).ok_or_else(bad)
+    units::u32_in(text, base).ok_or_else(bad)
 }
 
 /// What is done with a field.

@@ -9,6 +9,7 @@ use crate::tc::filter::error::TcError;
 use crate::tc::filter::numbers;
 use crate::tc::filter::out::Out;
 use crate::tc::filter::words::{Words, invalid, matches};
+use crate::tc::units;
 
 const USAGE: &str = "Usage: vlan pop [CONTROL]\n       \
 vlan push [ protocol VLANPROTO ] id VLANID [ priority VLANPRIO ] [CONTROL]\n       \
@@ -48,7 +49,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
         }
         words.skip();
         let value = words.arg()?;
-        let number = || numbers::u32_in(value, 0);
+        let number = || units::u32_in(value, 0);
         match key {
             "id" => {
                 let vid = number().and_then(|n| u16::try_from(n).ok());

@@ -12,6 +12,7 @@ use super::error::TcError;
 use super::numbers;
 use super::words::{Words, invalid, matches};
 use super::{Common, Options};
+use crate::tc::units;
 
 const IPPROTO_SCTP: u8 = 132;
 const ETH_P_RARP: u16 = 0x8035;
@@ -74,7 +75,7 @@ pub fn parse(
 ) -> Result<(u32, Options), TcError> {
     let number = match handle {
         None => 0,
-        Some(text) => numbers::u32_in(text, 0).ok_or_else(|| illegal("handle"))?,
+        Some(text) => units::u32_in(text, 0).ok_or_else(|| illegal("handle"))?,
     };
     let tc_proto = protocol.unwrap_or(0);
     let mut draft = Draft {
@@ -224,7 +225,7 @@ impl Draft {
             }
             return Ok(());
         }
-        let number = numbers::u32_in(value, 10).ok_or_else(|| illegal(key))?;
+        let number = units::u32_in(value, 10).ok_or_else(|| illegal(key))?;
         let (most, shift) = if key.ends_with("id") { (0xfff, 0) } else { (7, 13) };
         if number > most {
             return Err(illegal(key));
@@ -303,7 +304,7 @@ impl Draft {
 
     fn port(&mut self, value: &str, source: bool) -> Result<(), TcError> {
         let none = || TcError::usage("");
-        let number = |text: &str| numbers::u32_in(text, 10).and_then(|n| u16::try_from(n).ok());
+        let number = |text: &str| units::u32_in(text, 10).and_then(|n| u16::try_from(n).ok());
         if !matches!(self.ip_proto, Some(IPPROTO_TCP | IPPROTO_UDP | IPPROTO_SCTP)) {
             return Err(none());
         }
@@ -322,7 +323,7 @@ impl Draft {
         }
         let (port, mask) = match value.split_once('/') {
             Some((port, mask)) => {
-                let read = |text: &str| numbers::u32_in(text, 0).filter(|n| *n <= 0xffff).ok_or_else(none);
+                let read = |text: &str| units::u32_in(text, 0).filter(|n| *n <= 0xffff).ok_or_else(none);
                 (read(port)?, read(mask)?)
             }
             None => (number(value).filter(|port| *port != 0).ok_or_else(none)?.into(), 0xffff),
@@ -333,7 +334,7 @@ impl Draft {
 
     fn tcp_flags(&mut self, value: &str) -> Option<()> {
         let (flags, mask) = value.split_once('/').unwrap_or((value, "fff"));
-        let read = |text: &str| numbers::u32_in(text, 16).filter(|n| *n <= 0xfff);
+        let read = |text: &str| units::u32_in(text, 16).filter(|n| *n <= 0xfff);
         let (flags, mask) = (read(flags)?, read(mask)?);
         self.set(word::TCP_TOS_TTL, 16, flags, mask);
         Some(())
@@ -383,7 +384,7 @@ impl FlowerOptions {
 }
 
 fn byte(text: &str, base: u32) -> Option<u8> {
-    numbers::u32_in(text, base)?.try_into().ok()
+    units::u32_in(text, base)?.try_into().ok()
 }
 
 /// A byte in one of these bases, and its mask in another.
@@ -400,7 +401,7 @@ fn mask_of(len: u32) -> u32 {
 
 /// A length, or a mask of IPv4.
 fn prefix_len(text: &str) -> Option<u32> {
-    numbers::u32_in(text, 0).or_else(|| {
+    units::u32_in(text, 0).or_else(|| {
         let mask = text.parse::<Ipv4Addr>().ok()?.to_bits();
         (mask.leading_ones() + mask.trailing_zeros() == 32).then_some(mask.leading_ones())
     })
@@ -412,7 +413,7 @@ fn mac_and_mask(text: &str) -> Option<(MacAddr, MacAddr)> {
     let addr: MacAddr = addr.parse().ok()?;
     let mask = match mask {
         None => MacAddr::BROADCAST,
-        Some(mask) => match numbers::u32_in(mask, 10) {
+        Some(mask) => match units::u32_in(mask, 10) {
             Some(bits) if bits <= 48 => {
                 let word = u64::MAX.checked_shl(64 - bits).unwrap_or(0).to_be_bytes();
                 MacAddr(*word.first_chunk()?)

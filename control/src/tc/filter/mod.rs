@@ -23,6 +23,7 @@ use skiff_dataplane::sched::handle::TcHandle;
 use self::error::TcError;
 use self::words::{Words, duplicate, invalid, matches};
 use super::action::ActionRequest;
+use crate::tc::units;
 
 /// `ingress` of `clsact`, and the parent of filters of `ingress`.
 pub const INGRESS: TcHandle = TcHandle(0xffff_fff2);
@@ -219,14 +220,14 @@ impl<'a> Draft<'a> {
                     return Err(duplicate("parent", value));
                 }
                 let what = if self.verb == Verb::Show { "invalid parent ID" } else { "Invalid parent ID" };
-                self.parent = numbers::classid(value).ok_or_else(|| invalid(what, value))?;
+                self.parent = units::classid(value).ok_or_else(|| invalid(what, value))?;
             }
             "handle" => once(&mut self.handle, "handle", words, Ok)?,
             _ if matches(word, "preference") || matches(word, "priority") => {
                 let what =
                     if self.verb == Verb::Show { "invalid preference" } else { "invalid priority value" };
                 let mut pref = (self.pref != 0).then_some(self.pref);
-                let read = |text: &str| numbers::u32_in(text, 0).and_then(|n| u16::try_from(n).ok());
+                let read = |text: &str| units::u32_in(text, 0).and_then(|n| u16::try_from(n).ok());
                 once(&mut pref, "priority", words, |text| read(text).ok_or_else(|| invalid(what, text)))?;
                 self.pref = pref.unwrap_or(0);
             }
@@ -234,7 +235,7 @@ impl<'a> Draft<'a> {
                 numbers::protocol(text).ok_or_else(|| invalid("invalid protocol", text))
             })?,
             _ if matches(word, "chain") => once(&mut self.chain, "chain", words, |text| {
-                numbers::u32_in(text, 0).ok_or_else(|| invalid("invalid chain index value", text))
+                units::u32_in(text, 0).ok_or_else(|| invalid("invalid chain index value", text))
             })?,
             _ if matches(word, "estimator") && !matches!(self.verb, Verb::Get | Verb::Show) => {
                 return Err(fail("Rate estimators are not supported"));

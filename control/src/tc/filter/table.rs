@@ -19,9 +19,9 @@ use skiff_dataplane::sched::handle::TcHandle;
 use skiff_dataplane::time::Instant;
 
 use super::error::TcError;
-use super::words::Devices;
 use super::{Common, FilterCommand, Options, Verb};
 use crate::tc::action::table::{ActionRef, ActionTable};
+use crate::tc::request::Devices;
 
 /// First preference that is given when none is asked for; the next is one less.
 const AUTO_PREF: u16 = 0xc000;

@@ -5,9 +5,9 @@ mod selector;
 use skiff_dataplane::sched::cls::u32::{Key, MAX_KEYS, Offset, fold, node_of};
 
 use super::error::TcError;
-use super::numbers;
 use super::words::Words;
 use super::{Common, Options, what};
+use crate::tc::units;
 
 const USAGE: &str = "Usage: ... u32 [ match SELECTOR ... ] [ link HTID ] [ classid CLASSID ]\n               \
 [ action ACTION_SPEC ] [ offset OFFSET_SPEC ]\n               \
@@ -79,12 +79,12 @@ impl Selector {
 /// `TABLE:BUCKET:NODE`, or all of it after `0x`.
 pub fn handle(text: &str) -> Option<u32> {
     let Some((table, rest)) = text.split_once(':') else {
-        return text.starts_with("0x").then(|| numbers::u32_in(text, 16)).flatten();
+        return text.starts_with("0x").then(|| units::u32_in(text, 16)).flatten();
     };
     let (bucket, node) = rest.split_once(':').unwrap_or((rest, ""));
     let part = |text: &str, most: u32| match text {
         "" => Some(0),
-        text => numbers::u32_in(text, 16).filter(|n| *n < most),
+        text => units::u32_in(text, 16).filter(|n| *n < most),
     };
     Some(part(table, 0x1000)? << 20 | part(bucket, 0x100)? << 12 | part(node, 0x1000)?)
 }
@@ -216,6 +216,6 @@ impl Draft {
 }
 
 fn divisor(text: &str, complaint: &str) -> Result<u32, TcError> {
-    let divisor = numbers::u32_in(text, 0).filter(|n| (1..=256).contains(n) && n.is_power_of_two());
+    let divisor = units::u32_in(text, 0).filter(|n| (1..=256).contains(n) && n.is_power_of_two());
     divisor.ok_or_else(|| TcError::usage(complaint))
 }

@@ -1,17 +1,9 @@
 //! The words of a command, read one after another as tc does.
 
 use super::error::TcError;
-use super::numbers;
-use skiff_dataplane::net::IfIndex;
+use crate::tc::request::Devices;
+use crate::tc::units;
 use skiff_dataplane::sched::handle::TcHandle;
-
-/// Names and numbers of devices.
-pub trait Devices {
-    /// The number of a device.
-    fn index(&self, name: &str) -> Option<IfIndex>;
-    /// The name of a device.
-    fn name(&self, dev: IfIndex) -> Option<String>;
-}
 
 /// True if `word` is an abbreviation of `name`, as tc's `matches()` has it.
 pub fn matches(word: &str, name: &str) -> bool {
@@ -100,14 +92,14 @@ impl<'a> Words<'a> {
 
     /// A number in the base its prefix says, or in `base`.
     pub fn u32(&mut self, base: u32) -> Option<u32> {
-        let number = numbers::u32_in(self.peek()?, base)?;
+        let number = units::u32_in(self.peek()?, base)?;
         self.skip();
         Some(number)
     }
 
     /// A class.
     pub fn classid(&mut self) -> Option<TcHandle> {
-        let class = numbers::classid(self.peek()?)?;
+        let class = units::classid(self.peek()?)?;
         self.skip();
         Some(class)
     }

@@ -35,7 +35,7 @@ pub(super) fn read(mut words: Words<'_>) -> Result<HtbParams, TcError> {
     let mut offload = false;
     while let Some(word) = words.next() {
         let mut number = |name, base| -> Result<u32, TcError> {
-            units::integer(words.value()?, base).ok_or_else(|| illegal(name))
+            units::u32_in(words.value()?, base).ok_or_else(|| illegal(name))
         };
         match lookup(word, &WORDS) {
             Some(Word::R2q) => params.r2q = number("r2q", 10)?,
@@ -107,7 +107,7 @@ pub(super) fn read_class(mut words: Words<'_>, dev: Option<&Device>) -> Result<H
         };
         let Some(option) = bounds else { return Err(TcError::what_is(word, help::HTB)) };
         let value = words.value()?;
-        let number = |name| units::integer(value, 10).ok_or_else(|| illegal(name));
+        let number = |name| units::u32_in(value, 10).ok_or_else(|| illegal(name));
         let bytes = |name| units::size_and_cell(value).ok_or_else(|| illegal(name));
         match option {
             ClassWord::Prio => prio = number("prio")?,

@@ -6,8 +6,8 @@ use skiff_dataplane::sched::cls::u32::{Offset, VarOffset};
 
 use super::Selector;
 use crate::tc::filter::error::TcError;
-use crate::tc::filter::numbers;
 use crate::tc::filter::words::{Words, matches};
+use crate::tc::units;
 
 fn bad() -> TcError {
     TcError::usage("")
@@ -157,7 +157,7 @@ fn elsewhere(words: &mut Words<'_>, usual: Place) -> Result<Place, TcError> {
     } else if matches(text, NEXT) {
         (text, place.next_header) = (words.arg()?, true);
     }
-    place.off = numbers::integer(text).ok_or_else(bad)?;
+    place.off = units::signed(text).ok_or_else(bad)?;
     Ok(place)
 }
 
@@ -198,7 +198,7 @@ fn prefix(text: &str, most: u32) -> Option<(&str, u32)> {
     match text.split_once('/') {
         None => Some((text, most)),
         Some((addr, len)) => {
-            let len = match numbers::u32_in(len, 0) {
+            let len = match units::u32_in(len, 0) {
                 Some(len) => len,
                 None => {
                     let mask = len.parse::<Ipv4Addr>().ok()?.to_bits();
@@ -214,7 +214,7 @@ fn prefix(text: &str, most: u32) -> Option<(&str, u32)> {
 fn ipv4(text: &str) -> Option<u32> {
     let mut bytes = [0u8; 4];
     for (i, part) in text.split('.').enumerate() {
-        *bytes.get_mut(i)? = numbers::u32_in(part, 0)?.try_into().ok()?;
+        *bytes.get_mut(i)? = units::u32_in(part, 0)?.try_into().ok()?;
     }
     Some(u32::from_be_bytes(bytes))
 }
@@ -253,9 +253,9 @@ fn read_mark(words: &mut Words<'_>, mark: &mut Option<(u32, u32)>) -> Result<(),
 pub fn offset(words: &mut Words<'_>, offset: &mut Offset) -> Result<(), TcError> {
     loop {
         if words.take_abbreviation("plus") {
-            offset.plus = Some(numbers::integer(words.arg()?).ok_or_else(bad)? as u16);
+            offset.plus = Some(units::signed(words.arg()?).ok_or_else(bad)? as u16);
         } else if words.take_abbreviation("at") {
-            let at = numbers::integer(words.arg()?).ok_or_else(bad)?;
+            let at = units::signed(words.arg()?).ok_or_else(bad)?;
             if at % 2 != 0 {
                 return Err(TcError::usage("offset \"at\" must be even"));
             }
@@ -265,7 +265,7 @@ pub fn offset(words: &mut Words<'_>, offset: &mut Offset) -> Result<(), TcError>
             let mask = words.u32(16).and_then(|mask| u16::try_from(mask).ok());
             var(offset).mask = mask.ok_or_else(bad)?;
         } else if words.take_abbreviation("shift") {
-            var(offset).shift = numbers::integer(words.arg()?).ok_or_else(bad)? as u8;
+            var(offset).shift = units::signed(words.arg()?).ok_or_else(bad)? as u8;
         } else if words.take_abbreviation("eat") {
             offset.eat = true;
         } else {
@@ -285,7 +285,7 @@ pub fn hashkey(words: &mut Words<'_>, sel: &mut Selector) -> Result<(), TcError>
             words.more()?;
             sel.hash_mask = words.u32(16).ok_or_else(bad)?;
         } else if words.take_abbreviation("at") {
-            let at = numbers::integer(words.arg()?).ok_or_else(bad)?;
+            let at = units::signed(words.arg()?).ok_or_else(bad)?;
             if at % 4 != 0 {
                 return Err(bad());
             }
