@@ -172,7 +172,7 @@ fn filter_command(
     }
     picture.rebind(dev, &before, &after);
     dirty.0.insert(place);
-    Ok(done.map(|()| String::new())?)
+    done.map(|()| String::new())
 }
 
 fn action_command(
@@ -326,12 +326,5 @@ impl Picture {
         let Some(tree) = self.trees.get_mut(&dev).map(Arc::make_mut) else { return };
         before.iter().for_each(|class| tree.unbind(*class, 1));
         after.iter().for_each(|class| tree.bind(*class, 1));
-    }
-}
-
-impl From<filter::error::TcError> for TcError {
-    fn from(error: filter::error::TcError) -> TcError {
-        let end = if error.text.is_empty() || error.text.ends_with('\n') { "" } else { "\n" };
-        TcError { text: error.text + end, exit: error.exit }
     }
 }

@@ -175,7 +175,7 @@ impl<'a> Session<'a> {
                 *self.picture = before;
                 self.ops.clear();
                 self.dirty = Dirty::default();
-                error.text.push_str(&format!("Command failed {name}:{}\n", line.number));
+                error.text = format!("{}Command failed {name}:{}", error.printed(), line.number);
                 error.exit = BATCH_FAILED;
                 return Err(error);
             }
@@ -225,7 +225,7 @@ impl<'a> Session<'a> {
         let Session { stdout, mut stderr, .. } = self;
         let exit = failed.as_ref().map_or(0, |error| error.exit);
         if let Some(error) = failed {
-            stderr.push_str(&error.text);
+            stderr.push_str(&error.printed());
         }
         (Reply { stdout, stderr, exit }, changes)
     }

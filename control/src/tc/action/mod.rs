@@ -12,10 +12,11 @@ pub mod vlan;
 
 use skiff_dataplane::sched::act::{ActionKind, ActionSpec, Control, MAX_ACTIONS};
 
-use super::filter::error::TcError;
 use super::filter::numbers;
-use super::filter::words::{Words, invalid, matches};
+use super::filter::words::Words;
+use crate::tc::error::{Errno, TcError};
 use crate::tc::units;
+use crate::tc::words::matches;
 
 /// An action as it was written: by its parameters, by its number, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,14 +88,14 @@ pub fn parse(mut words: Words<'_>) -> Result<ActionCommand, TcError> {
     let show = ["list", "show", "lst"].iter().any(|name| matches(verb, name));
     if show || matches(verb, "flush") {
         if words.len() < 2 {
-            return Err(TcError { exit: 255, text: USAGE.into() });
+            return Err(TcError::usage(USAGE));
         }
         words.skip();
         let kind = words.arg()?.to_owned();
         return Ok(if show { ActionCommand::Show(kind) } else { ActionCommand::Flush(kind) });
     }
     if matches(verb, "help") {
-        return Err(TcError { exit: 255, text: USAGE.into() });
+        return Err(TcError::usage(USAGE));
     }
     Err(TcError { exit: 255, text: format!("Command \"{verb}\" is unknown, try \"tc actions help\".") })
 }
@@ -137,7 +138,7 @@ pub fn actions(words: &mut Words<'_>) -> Result<Vec<ActionRequest>, TcError> {
     let mut all = Vec::new();
     let mut expected = false;
     if words.is_empty() {
-        return Err(TcError::usage(""));
+        return Err(TcError::words(""));
     }
     while let Some(word) = words.peek() {
         if word == "action" {
@@ -150,7 +151,7 @@ pub fn actions(words: &mut Words<'_>) -> Result<Vec<ActionRequest>, TcError> {
             break;
         }
         if word == "help" {
-            return Err(TcError::usage(""));
+            return Err(TcError::words(""));
         }
         expected = false;
         let left = words.len();
@@ -165,10 +166,10 @@ pub fn actions(words: &mut Words<'_>) -> Result<Vec<ActionRequest>, TcError> {
         all.push(request);
     }
     if expected {
-        return Err(TcError::usage("bad action empty 1\nparse_action: bad value (0:(null))!"));
+        return Err(TcError::words("bad action empty 1\nparse_action: bad value (0:(null))!"));
     }
     match all.len() > MAX_ACTIONS {
-        true => Err(TcError::errno("Invalid argument")),
+        true => Err(TcError::filter_errno(Errno::Invalid)),
         false => Ok(all),
     }
 }
@@ -193,15 +194,15 @@ fn options(words: &mut Words<'_>, request: &mut ActionRequest) -> Result<(), TcE
     if words.take("cookie") {
         let text = words.arg()?;
         if text.len() > 32 {
-            return Err(invalid(&format!("{} Max allowed size 32", text.len()), text));
+            return Err(TcError::argument(text, &format!("{} Max allowed size 32", text.len())));
         }
         request.spec.cookie =
-            numbers::unhex(text).ok_or_else(|| invalid("cookie must be a hex string\n", text))?;
+            numbers::unhex(text).ok_or_else(|| TcError::argument(text, "cookie must be a hex string\n"))?;
     }
     if words.take_abbreviation("hw_stats") {
         let word = words.arg()?;
         if !["immediate", "delayed", "disabled"].iter().any(|name| matches(word, name)) {
-            return Err(invalid("value is invalid\n", word));
+            return Err(TcError::argument(word, "value is invalid\n"));
         }
     }
     words.take("no_percpu");
@@ -253,17 +254,17 @@ pub fn control(words: &mut Words<'_>, allow_num: bool) -> Result<Option<Control>
     match control {
         Control::Goto(_) => {
             if !matches(words.arg()?, "chain") {
-                return Err(TcError::usage("\"chain index\" expected"));
+                return Err(TcError::words("\"chain index\" expected"));
             }
             words.more()?;
             let chain = words.u32(10).filter(|n| *n <= MOST);
-            chain.map(|n| Some(Control::Goto(n))).ok_or_else(|| TcError::usage("Illegal \"chain index\""))
+            chain.map(|n| Some(Control::Goto(n))).ok_or_else(|| TcError::words("Illegal \"chain index\""))
         }
         Control::Jump(_) => {
             words.more()?;
             let word = words.peek().unwrap_or_default();
             let count = words.u32(10).filter(|n| *n <= MOST);
-            let bad = || TcError::usage(format!("Invalid \"jump count\" ({word})"));
+            let bad = || TcError::words(format!("Invalid \"jump count\" ({word})"));
             count.map(|n| Some(Control::Jump(n))).ok_or_else(bad)
         }
         control => Ok(Some(control)),
@@ -276,7 +277,7 @@ pub(super) fn index(words: &mut Words<'_>, illegal: &str) -> Result<Option<u32>,
         return Ok(None);
     }
     words.more()?;
-    words.u32(10).map(Some).ok_or_else(|| TcError::usage(illegal))
+    words.u32(10).map(Some).ok_or_else(|| TcError::words(illegal))
 }
 
 /// A request of these parameters.

@@ -7,10 +7,11 @@ use skiff_dataplane::sched::act::pedit::{Header, Key, Pedit};
 use skiff_dataplane::sched::act::{ActionKind, Control};
 
 use super::{ActionRequest, request};
-use crate::tc::filter::error::TcError;
+use crate::tc::error::{Errno, TcError};
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::{Words, matches};
+use crate::tc::filter::words::Words;
 use crate::tc::units;
+use crate::tc::words::matches;
 
 /// Most words that one action changes.
 const MAX_KEYS: usize = 128;
@@ -103,7 +104,7 @@ const ETH: [Field; 3] = [
 ];
 
 fn bad() -> TcError {
-    TcError::usage("")
+    TcError::words("")
 }
 
 /// Reads what follows the word.
@@ -117,10 +118,10 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
         if words.take_abbreviation("pedit") {
             words.more()?;
             if words.abbreviates("ex") {
-                return Err(TcError::usage(format!("'ex' must be before first 'munge'\n{USAGE}")));
+                return Err(TcError::words(format!("'ex' must be before first 'munge'\n{USAGE}")));
             }
         } else if words.abbreviates("help") {
-            return Err(TcError { exit: 255, text: USAGE.into() });
+            return Err(TcError::usage(USAGE));
         } else if words.take_abbreviation("munge") {
             words.more()?;
             let at = words.peek().unwrap_or_default().to_owned();
@@ -136,7 +137,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     let index = super::index(words, "Pedit: Illegal \"index\"")?;
     let bare = edit.keys.is_empty();
     if bare && index.is_none() {
-        return Err(TcError::errno("Invalid argument"));
+        return Err(TcError::filter_errno(Errno::Invalid));
     }
     Ok(ActionRequest { bare, ..request(ActionKind::Pedit(edit), next, index) })
 }
@@ -153,9 +154,9 @@ fn munge(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
         "tcp" if edit.extended => (&TCP, Header::Tcp),
         "udp" if edit.extended => (&TCP[..2], Header::Udp),
         "eth" if edit.extended => (&ETH, Header::Eth),
-        _ => return Err(TcError::usage("bad pedit parsing")),
+        _ => return Err(TcError::words("bad pedit parsing")),
     };
-    let wrong = || TcError::usage("bad pedit parsing");
+    let wrong = || TcError::words("bad pedit parsing");
     if words.len() < 2 {
         return Err(wrong());
     }
@@ -201,7 +202,7 @@ fn number(text: &str, base: u32) -> Result<u32, TcError> {
 /// What is done with a field.
 fn command(words: &mut Words<'_>, edit: &mut Pedit, field: &Field, mut key: Key) -> Result<(), TcError> {
     let all = ((1u64 << (8 * field.len.min(4))) - 1) as u32;
-    let plain = || TcError::usage("Non-extended pedit only supports set command.");
+    let plain = || TcError::words("Non-extended pedit only supports set command.");
     let (mut val, mut keep, mut retain) = ([0u32; 4], 0, field.retain);
     let word = words.arg()?;
     if matches(word, "invert") {
@@ -214,7 +215,7 @@ fn command(words: &mut Words<'_>, edit: &mut Pedit, field: &Field, mut key: Key)
         val = value(words.arg()?, field.kind)?;
     } else if matches(word, "decrement") {
         if !field.decrements {
-            return Err(TcError::usage("decrement command is not supported for this field"));
+            return Err(TcError::words("decrement command is not supported for this field"));
         }
         if !edit.extended {
             return Err(plain());
@@ -229,7 +230,7 @@ fn command(words: &mut Words<'_>, edit: &mut Pedit, field: &Field, mut key: Key)
         retain = number(words.arg()?, 0)?;
     }
     if field.len > 4 && retain != u32::MAX {
-        return Err(TcError::usage("retain is not supported for fields longer the 32 bits"));
+        return Err(TcError::words("retain is not supported for fields longer the 32 bits"));
     }
     match field.kind {
         Kind::Mac => mac(edit, key, val),
@@ -277,7 +278,7 @@ fn pack(edit: &mut Pedit, key: Key, len: u32, val: u32, keep: u32, retain: u32) 
     let at = key.off & 3;
     let all = ((1u64 << (8 * len)) - 1) as u32;
     if val > all || keep > all {
-        return Err(TcError::usage(format!("pack_key{} bad value", 8 * len)));
+        return Err(TcError::words(format!("pack_key{} bad value", 8 * len)));
     }
     if at as u32 + len > 4 {
         let why = if len == 4 {
@@ -285,7 +286,7 @@ fn pack(edit: &mut Pedit, key: Key, len: u32, val: u32, keep: u32, retain: u32) 
         } else {
             format!("pack_key16 bad index value {at}")
         };
-        return Err(TcError::usage(why));
+        return Err(TcError::words(why));
     }
     if edit.keys.len() >= MAX_KEYS {
         return Err(bad());

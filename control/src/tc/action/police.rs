@@ -5,10 +5,11 @@ use skiff_dataplane::sched::act::{ActionKind, Control};
 use skiff_dataplane::sched::params::LinkLayer;
 
 use super::{ActionRequest, control, control_word, request};
-use crate::tc::filter::error::TcError;
+use crate::tc::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::{Words, duplicate, incomplete, invalid, matches};
+use crate::tc::filter::words::Words;
 use crate::tc::units;
+use crate::tc::words::matches;
 
 const USAGE: &str = "Usage: ... police [ rate BPS burst BYTES[/BYTES] ] \n\
 \t\t[ pkts_rate RATE pkts_burst PACKETS ] [ mtu BYTES[/BYTES] ]\n\
@@ -32,7 +33,7 @@ struct Draft {
 pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     let mut draft = Draft::default();
     if words.is_empty() {
-        return Err(incomplete());
+        return Err(TcError::incomplete());
     }
     let mut any = false;
     while let Some(word) = words.peek() {
@@ -42,7 +43,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
         any = true;
     }
     if !any {
-        return Err(TcError::usage(""));
+        return Err(TcError::words(""));
     }
     draft.check()?;
     let Draft { police, exceed, index } = draft;
@@ -58,7 +59,7 @@ impl Draft {
         match word {
             _ if matches(word, "index") => {
                 let value = value(words)?;
-                self.index = Some(units::u32_in(value, 10).ok_or_else(|| invalid("index", value))?);
+                self.index = Some(units::u32_in(value, 10).ok_or_else(|| TcError::argument(value, "index"))?);
             }
             _ if matches(word, "burst") || word == "buffer" || word == "maxburst" => {
                 set(&mut p.burst, words, "buffer/burst", "buffer", units::size_and_cell)?;
@@ -83,14 +84,14 @@ impl Draft {
             _ if matches(word, "overhead") => {
                 let value = value(words)?;
                 let overhead = units::u32_in(value, 10).and_then(|n| u16::try_from(n).ok());
-                p.layer.overhead = overhead.ok_or_else(|| invalid("overhead", value))? as i16;
+                p.layer.overhead = overhead.ok_or_else(|| TcError::argument(value, "overhead"))? as i16;
             }
             _ if matches(word, "linklayer") => {
                 let value = value(words)?;
                 p.layer.atm = match value {
                     _ if matches(value, "ethernet") => false,
                     _ if matches(value, "atm") || matches(value, "adsl") => true,
-                    _ => return Err(invalid("linklayer", value)),
+                    _ => return Err(TcError::argument(value, "linklayer")),
                 };
             }
             _ if matches(word, "pkts_rate") => {
@@ -99,7 +100,7 @@ impl Draft {
             _ if matches(word, "pkts_burst") => {
                 set(&mut p.pkts_burst, words, "pkts_burst", "pkts_burst", |t| units::u64_in(t, 10))?;
             }
-            "help" => return Err(TcError { exit: 255, text: USAGE.into() }),
+            "help" => return Err(TcError::usage(USAGE)),
             _ => return Ok(false),
         }
         Ok(true)
@@ -109,14 +110,14 @@ impl Draft {
     fn conform_exceed(&mut self, words: &mut Words<'_>) -> Result<(), TcError> {
         let word = words.peek().unwrap_or_default();
         if let Some((exceed, conform)) = word.split_once('/') {
-            let of = |word| control_word(word, true).ok_or_else(|| TcError::usage(""));
+            let of = |word| control_word(word, true).ok_or_else(|| TcError::words(""));
             (self.exceed, self.police.conform) = (Some(of(exceed)?), of(conform)?);
             words.skip();
             return Ok(());
         }
         let read = |words: &mut Words<'_>| {
             let word = words.peek().unwrap_or_default();
-            control(words, true)?.ok_or_else(|| TcError::usage(format!("Bad action type {word}")))
+            control(words, true)?.ok_or_else(|| TcError::words(format!("Bad action type {word}")))
         };
         self.exceed = Some(read(words)?);
         if words.take("/") {
@@ -128,7 +129,7 @@ impl Draft {
 
     fn check(&self) -> Result<(), TcError> {
         let Police { rate, burst, mtu, peakrate, avrate, pkts_rate, pkts_burst, .. } = self.police;
-        let bad = |text: &str| Err(TcError::usage(text));
+        let bad = |text: &str| Err(TcError::words(text));
         match () {
             () if rate != 0 && avrate != 0 => bad(""),
             () if rate == 0 && avrate == 0 && self.index.unwrap_or(0) == 0 && mtu == 0 && pkts_rate == 0 => {
@@ -167,9 +168,9 @@ fn set<T: Default + PartialEq>(
 ) -> Result<(), TcError> {
     let value = value(words)?;
     if *place != T::default() {
-        return Err(duplicate(key, value));
+        return Err(TcError::duplicate(key, value));
     }
-    *place = read(value).ok_or_else(|| invalid(what, value))?;
+    *place = read(value).ok_or_else(|| TcError::argument(value, what))?;
     Ok(())
 }
 

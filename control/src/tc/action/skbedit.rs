@@ -6,10 +6,11 @@ use skiff_dataplane::sched::handle::TcHandle;
 use skiff_dataplane::skb::pkt_type;
 
 use super::{ActionRequest, request};
-use crate::tc::filter::error::TcError;
+use crate::tc::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::{Words, matches};
+use crate::tc::filter::words::Words;
 use crate::tc::units;
+use crate::tc::words::matches;
 
 const USAGE: &str = "Usage: ... skbedit <[QM] [PM] [MM] [PT] [IF]>\n\
 QM = queue_mapping QUEUE_MAPPING\n\
@@ -36,7 +37,7 @@ const TYPES: [(&str, u8); 4] = [
 pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     words.more()?;
     let mut edit = Skbedit::default();
-    let bad = |text: String| TcError::usage(text);
+    let bad = |text: String| TcError::words(text);
     while let Some(word) = words.peek() {
         match word {
             _ if matches(word, "queue_mapping") => {
@@ -63,7 +64,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
                 edit.inherit_dsfield = true;
                 words.skip();
             }
-            _ if matches(word, "help") => return Err(TcError { exit: 255, text: USAGE.into() }),
+            _ if matches(word, "help") => return Err(TcError::usage(USAGE)),
             _ => break,
         }
     }
@@ -71,7 +72,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     let index = super::index(words, "skbedit: Illegal \"index\"")?;
     let empty = edit == Skbedit::default();
     if empty && index.is_none() {
-        return Err(TcError::usage(USAGE));
+        return Err(TcError::words(USAGE));
     }
     Ok(ActionRequest { bare: empty, ..request(ActionKind::Skbedit(edit), next, index) })
 }

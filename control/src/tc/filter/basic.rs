@@ -5,10 +5,10 @@ mod print;
 use skiff_dataplane::sched::cls::ematch::{Cmp, Layer, MAX_DEPTH, Match, Meta, Operand, Relation, Tree};
 use skiff_dataplane::sched::cls::u32::Key;
 
-use super::error::TcError;
 use super::matchall::number;
 use super::words::Words;
 use super::{Common, Options, usage, what};
+use crate::tc::error::TcError;
 use crate::tc::request::Devices;
 use crate::tc::units;
 
@@ -65,7 +65,7 @@ fn expression(words: &mut Words<'_>) -> Result<Tree, TcError> {
 }
 
 fn bad(why: &str) -> TcError {
-    TcError::usage(format!("{why}\n... \n{}Illegal \"ematch\"", usage::EMATCH))
+    TcError::words(format!("{why}\n... \n{}Illegal \"ematch\"", usage::EMATCH))
 }
 
 struct Parser<'a, 'w> {
@@ -142,7 +142,7 @@ impl Parser<'_, '_> {
                     "nbyte" => args.nbyte(),
                     "meta" => args.meta(),
                     _ => {
-                        return Err(TcError::usage(format!("Unknown ematch \"{kind}\"\nIllegal \"ematch\"")));
+                        return Err(TcError::words(format!("Unknown ematch \"{kind}\"\nIllegal \"ematch\"")));
                     }
                 };
                 leaf.map(Tree::Leaf).map_err(|why| bad(&format!("{kind}: {why}")))

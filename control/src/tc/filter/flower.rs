@@ -8,11 +8,12 @@ use skiff_dataplane::sched::cls::flow::{Flower, word};
 use skiff_dataplane::skb::eth::{ETH_P_ARP, ETH_P_IP, ETH_P_IPV6};
 use skiff_dataplane::skb::ipv4::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP};
 
-use super::error::TcError;
 use super::numbers;
-use super::words::{Words, invalid, matches};
+use super::words::Words;
 use super::{Common, Options};
+use crate::tc::error::TcError;
 use crate::tc::units;
+use crate::tc::words::matches;
 
 const IPPROTO_SCTP: u8 = 132;
 const ETH_P_RARP: u16 = 0x8035;
@@ -64,7 +65,7 @@ struct Draft {
 }
 
 fn illegal(what: &str) -> TcError {
-    TcError::usage(format!("Illegal \"{what}\""))
+    TcError::words(format!("Illegal \"{what}\""))
 }
 
 /// Reads number and options of a filter for `protocol`.
@@ -139,10 +140,10 @@ impl Draft {
         ];
         let Some(key) = KEYS.into_iter().find(|key| matches(name, key)) else {
             if UNSUPPORTED.iter().any(|key| matches(name, key)) {
-                return Err(TcError::usage(format!("\"{name}\" is not supported")));
+                return Err(TcError::words(format!("\"{name}\" is not supported")));
             }
             let first = if name == "help" { String::new() } else { format!("What is \"{name}\"?\n") };
-            return Err(TcError::usage(format!("{first}{}", super::usage::FLOWER)));
+            return Err(TcError::words(format!("{first}{}", super::usage::FLOWER)));
         };
         words.skip();
         let value = words.arg()?;
@@ -206,12 +207,13 @@ impl Draft {
                 (false, _) => " and num_of_vlans is 0",
             };
             let which = if key.ends_with("type") { "ethertype" } else { which };
-            return Err(TcError::usage(format!(
+            return Err(TcError::words(format!(
                 "Can't set \"{key}\" if {which} isn't 802.1Q or 802.1AD{vlans}"
             )));
         }
         if key.ends_with("ethtype") {
-            let proto = numbers::protocol(value).ok_or_else(|| invalid("invalid vlan_ethtype", value))?;
+            let proto =
+                numbers::protocol(value).ok_or_else(|| TcError::argument(value, "invalid vlan_ethtype"))?;
             if inner {
                 self.eth_type = proto;
             } else {
@@ -258,7 +260,7 @@ impl Draft {
     }
 
     fn protocol(&mut self, value: &str) -> Result<(), TcError> {
-        let wrong = || TcError::usage("Illegal \"eth_type\" for ip proto\nIllegal \"ip_proto\"");
+        let wrong = || TcError::words("Illegal \"eth_type\" for ip proto\nIllegal \"ip_proto\"");
         let (v4, v6) = (self.eth_type == ETH_P_IP, self.eth_type == ETH_P_IPV6);
         if !v4 && !v6 {
             return Err(wrong());
@@ -303,7 +305,7 @@ impl Draft {
     }
 
     fn port(&mut self, value: &str, source: bool) -> Result<(), TcError> {
-        let none = || TcError::usage("");
+        let none = || TcError::words("");
         let number = |text: &str| units::u32_in(text, 10).and_then(|n| u16::try_from(n).ok());
         if !matches!(self.ip_proto, Some(IPPROTO_TCP | IPPROTO_UDP | IPPROTO_SCTP)) {
             return Err(none());
@@ -314,7 +316,7 @@ impl Draft {
                 return Err(none());
             }
             if range.1 <= range.0 {
-                return Err(TcError::usage("max value should be greater than min value"));
+                return Err(TcError::words("max value should be greater than min value"));
             }
             let flower = &mut self.options.flower;
             let place = if source { &mut flower.src_ports } else { &mut flower.dst_ports };

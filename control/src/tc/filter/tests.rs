@@ -2,12 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::error::TcError;
 use super::print::{self, Place};
 use super::table::{Cx, FilterTable};
 use super::words::Words;
 use super::{FilterCommand, INGRESS, Verb, parse};
 use crate::tc::action::table::{ActionTable, Outcome};
+use crate::tc::error::TcError;
 use crate::tc::request::{Device, Devices, Show};
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::time::Instant;

@@ -4,9 +4,9 @@ mod selector;
 
 use skiff_dataplane::sched::cls::u32::{Key, MAX_KEYS, Offset, fold, node_of};
 
-use super::error::TcError;
 use super::words::Words;
 use super::{Common, Options, what};
+use crate::tc::error::TcError;
 use crate::tc::units;
 
 const USAGE: &str = "Usage: ... u32 [ match SELECTOR ... ] [ link HTID ] [ classid CLASSID ]\n               \
@@ -93,7 +93,7 @@ pub fn handle(text: &str) -> Option<u32> {
 pub fn parse(text: Option<&str>, words: &mut Words<'_>) -> Result<(u32, Options), TcError> {
     let number = match text {
         None => 0,
-        Some(text) => handle(text).ok_or_else(|| TcError::usage("Illegal filter ID"))?,
+        Some(text) => handle(text).ok_or_else(|| TcError::words("Illegal filter ID"))?,
     };
     if words.is_empty() {
         return Ok((number, Options::None));
@@ -118,7 +118,7 @@ struct Draft {
 }
 
 fn illegal(what: &str) -> TcError {
-    TcError::usage(format!("Illegal \"{what}\""))
+    TcError::words(format!("Illegal \"{what}\""))
 }
 
 /// Says that a word's value is wrong; not where the command just ends.
@@ -150,7 +150,7 @@ impl Draft {
         } else if words.take("link") {
             let link = handle(words.arg()?).ok_or_else(|| illegal("link"))?;
             if node_of(link) != 0 {
-                return Err(TcError::usage("\"link\" must be a hash table."));
+                return Err(TcError::words("\"link\" must be a hash table."));
             }
             options.link = Some(link);
         } else if words.take("ht") {
@@ -159,7 +159,7 @@ impl Draft {
             words.more()?;
             self.sample(words)?;
         } else if words.take("indev") {
-            let name = words.peek().ok_or_else(|| TcError::usage("Illegal indev"))?;
+            let name = words.peek().ok_or_else(|| TcError::words("Illegal indev"))?;
             options.indev = Some(name.into());
             words.skip();
         } else {
@@ -174,7 +174,7 @@ impl Draft {
     fn table(&mut self, text: &str) -> Result<(), TcError> {
         let table = handle(text).ok_or_else(|| illegal("ht"))?;
         if self.named && node_of(table) != 0 {
-            return Err(TcError::usage("\"ht\" must be a hash table."));
+            return Err(TcError::words("\"ht\" must be a hash table."));
         }
         self.bucket = match self.sampled {
             true => self.bucket & 0xf_f000 | table & 0xfff0_0000,
@@ -188,7 +188,7 @@ impl Draft {
         let mut sample = Selector::default();
         selector::read(words, &mut sample, &mut self.options.mark).map_err(wrong("sample"))?;
         let [key] = sample.keys[..] else {
-            return Err(TcError::usage("\"sample\" must contain exactly ONE key."));
+            return Err(TcError::words("\"sample\" must contain exactly ONE key."));
         };
         let mut buckets = 256;
         if words.take("divisor") {
@@ -205,7 +205,7 @@ impl Draft {
         let mut number = number;
         if self.order != 0 {
             if node_of(number) != 0 && node_of(number) != self.order {
-                return Err(TcError::usage("\"order\" contradicts \"handle\""));
+                return Err(TcError::words("\"order\" contradicts \"handle\""));
             }
             number |= self.order;
         }
@@ -217,5 +217,5 @@ impl Draft {
 
 fn divisor(text: &str, complaint: &str) -> Result<u32, TcError> {
     let divisor = units::u32_in(text, 0).filter(|n| (1..=256).contains(n) && n.is_power_of_two());
-    divisor.ok_or_else(|| TcError::usage(complaint))
+    divisor.ok_or_else(|| TcError::words(complaint))
 }

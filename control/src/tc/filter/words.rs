@@ -1,14 +1,10 @@
 //! The words of a command, read one after another as tc does.
 
-use super::error::TcError;
+use crate::tc::error::TcError;
 use crate::tc::request::Devices;
 use crate::tc::units;
+use crate::tc::words::matches;
 use skiff_dataplane::sched::handle::TcHandle;
-
-/// True if `word` is an abbreviation of `name`, as tc's `matches()` has it.
-pub fn matches(word: &str, name: &str) -> bool {
-    !word.is_empty() && name.starts_with(word)
-}
 
 /// The words that are left, and what they may name.
 #[derive(Clone, Copy)]
@@ -70,14 +66,14 @@ impl<'a> Words<'a> {
 
     /// Takes the next word, which there must be (`NEXT_ARG`).
     pub fn arg(&mut self) -> Result<&'a str, TcError> {
-        let word = self.peek().ok_or_else(incomplete)?;
+        let word = self.peek().ok_or_else(TcError::incomplete)?;
         self.skip();
         Ok(word)
     }
 
     /// There must be a next word.
     pub fn more(&self) -> Result<(), TcError> {
-        self.peek().map(|_| ()).ok_or_else(incomplete)
+        self.peek().map(|_| ()).ok_or_else(TcError::incomplete)
     }
 
     /// How many are left.
@@ -103,19 +99,4 @@ impl<'a> Words<'a> {
         self.skip();
         Some(class)
     }
-}
-
-/// tc's complaint about a command that ends too early.
-pub fn incomplete() -> TcError {
-    TcError { exit: 255, text: "Command line is not complete. Try option \"help\"".into() }
-}
-
-/// tc's `invarg`.
-pub fn invalid(message: &str, word: &str) -> TcError {
-    TcError { exit: 255, text: format!("Error: argument \"{word}\" is wrong: {message}") }
-}
-
-/// tc's `duparg`.
-pub fn duplicate(key: &str, word: &str) -> TcError {
-    TcError { exit: 255, text: format!("Error: duplicate \"{key}\": \"{word}\" is the second value.") }
 }

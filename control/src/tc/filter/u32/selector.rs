@@ -5,12 +5,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use skiff_dataplane::sched::cls::u32::{Offset, VarOffset};
 
 use super::Selector;
-use crate::tc::filter::error::TcError;
-use crate::tc::filter::words::{Words, matches};
+use crate::tc::error::TcError;
+use crate::tc::filter::words::Words;
 use crate::tc::units;
+use crate::tc::words::matches;
 
 fn bad() -> TcError {
-    TcError::usage("")
+    TcError::words("")
 }
 
 /// Where a comparison is.
@@ -51,7 +52,7 @@ pub fn read(words: &mut Words<'_>, sel: &mut Selector, mark: &mut Option<(u32, u
         "ether" => match words.arg()? {
             "src" => ether(words, sel, -8),
             "dst" => ether(words, sel, -14),
-            word => Err(TcError::usage(format!("Unknown match: ether {word}"))),
+            word => Err(TcError::words(format!("Unknown match: ether {word}"))),
         },
         _ => match words.arg()? {
             "src" => number(words, sel, 2, next(0)),
@@ -223,7 +224,7 @@ fn ether(words: &mut Words<'_>, sel: &mut Selector, off: i32) -> Result<(), TcEr
     let text = words.arg()?;
     let parts: Vec<Option<u8>> = text.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
     if parts.len() != 6 || parts.contains(&None) {
-        return Err(TcError::usage(format!("parse_ether_addr: improperly formed address '{text}'")));
+        return Err(TcError::words(format!("parse_ether_addr: improperly formed address '{text}'")));
     }
     let place = elsewhere(words, at(off))?;
     for (i, byte) in parts.into_iter().flatten().enumerate() {
@@ -237,7 +238,7 @@ fn read_mark(words: &mut Words<'_>, mark: &mut Option<(u32, u32)>) -> Result<(),
     if words.len() <= 1 {
         return Err(bad());
     }
-    let wrong = |what: &str| TcError::usage(format!("Illegal \"mark\" {what}"));
+    let wrong = |what: &str| TcError::words(format!("Illegal \"mark\" {what}"));
     let val = words.u32(0).ok_or_else(|| wrong("value"))?;
     let mask = words.u32(0).ok_or_else(|| wrong("mask"))?;
     // As tc, which wants a word behind it.
@@ -257,7 +258,7 @@ pub fn offset(words: &mut Words<'_>, offset: &mut Offset) -> Result<(), TcError>
         } else if words.take_abbreviation("at") {
             let at = units::signed(words.arg()?).ok_or_else(bad)?;
             if at % 2 != 0 {
-                return Err(TcError::usage("offset \"at\" must be even"));
+                return Err(TcError::words("offset \"at\" must be even"));
             }
             var(offset).at = at as i16;
         } else if words.take_abbreviation("mask") {
