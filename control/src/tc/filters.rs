@@ -19,10 +19,10 @@ use super::action::table::{ActionTable, Outcome};
 use super::action::{self, ActionCommand, print as action_print};
 use super::error::{Errno, TcError};
 use super::filter::table::{Cx, FilterTable};
-use super::filter::words::Words;
 use super::filter::{self, EGRESS, FilterCommand, INGRESS, Verb, print};
 use super::request::{Devices, NodeSpec, Show};
 use super::tree::{Node, Ops, Picture, Tree};
+use super::words::Words;
 
 /// Where filters are: a device, and the name of a discipline, of a class, or of a side of `clsact`.
 type Place = (IfIndex, TcHandle);
@@ -80,7 +80,8 @@ pub fn run(
     world: &World<'_>,
     dirty: &mut Dirty,
 ) -> Result<Printed, TcError> {
-    let words = Words::new(words, world.devices);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words = Words::new(&words, world.devices);
     match object {
         "filter" => filter_command(picture, &filter::parse(words)?, world, dirty),
         "actions" => action_command(picture, &action::parse(words)?, world, dirty),
@@ -93,7 +94,8 @@ pub fn run(
 /// # Errors
 /// Its words are wrong.
 pub fn is_change(object: &str, words: &[String], devices: &dyn Devices) -> Result<bool, TcError> {
-    let words = Words::new(words, devices);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words = Words::new(&words, devices);
     Ok(match object {
         "filter" => !matches!(filter::parse(words)?.verb, Verb::Show | Verb::Get),
         "actions" => !matches!(

@@ -5,8 +5,7 @@ use skiff_dataplane::sched::act::{ActionKind, Control, csum};
 use super::{ActionRequest, request};
 use crate::tc::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::Words;
-use crate::tc::words::matches;
+use crate::tc::words::{Words, matches};
 
 const USAGE: &str = "Usage: ... csum <UPDATE>\n\
 Where: UPDATE := <TARGET> [<UPDATE>]\n       \

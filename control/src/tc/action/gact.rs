@@ -6,7 +6,7 @@ use skiff_dataplane::sched::act::{ActionKind, Control};
 use super::{ActionRequest, control, request};
 use crate::tc::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::Words;
+use crate::tc::words::Words;
 
 const USAGE: &str = "Usage: ... gact <ACTION> [RAND] [INDEX]\n\
 Where: \tACTION := reclassify | drop | continue | pass | pipe |\n       \
@@ -41,7 +41,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     let action = decision(words)?;
     let mut gact = Gact::default();
     if words.take_abbreviation("random") {
-        let determ = match words.arg()? {
+        let determ = match words.value()? {
             word if super::matches(word, "netrand") => false,
             word if super::matches(word, "determ") => true,
             _ => return Err(TcError::words("Illegal \"random type\"")),

@@ -6,8 +6,8 @@ use skiff_dataplane::sched::act::{ActionKind, Control, Mirred};
 use super::{ActionRequest, control, request};
 use crate::tc::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::Words;
 use crate::tc::request::Devices;
+use crate::tc::words::Words;
 
 const USAGE: &str = "Usage: mirred <DIRECTION> <ACTION> [index INDEX] <dev DEVICENAME>\n\
 where:\n\
@@ -48,7 +48,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
         } else if !redirect && words.take_abbreviation("redirect") {
             redirect = true;
         } else if (mirror || redirect) && words.take_abbreviation("dev") {
-            let name = words.arg()?;
+            let name = words.value()?;
             if dev.is_some() {
                 return Err(TcError::duplicate("dev", name));
             }

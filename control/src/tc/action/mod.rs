@@ -13,10 +13,9 @@ pub mod vlan;
 use skiff_dataplane::sched::act::{ActionKind, ActionSpec, Control, MAX_ACTIONS};
 
 use super::filter::numbers;
-use super::filter::words::Words;
 use crate::tc::error::{Errno, TcError};
 use crate::tc::units;
-use crate::tc::words::matches;
+use crate::tc::words::{Words, matches};
 
 /// An action as it was written: by its parameters, by its number, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +90,7 @@ pub fn parse(mut words: Words<'_>) -> Result<ActionCommand, TcError> {
             return Err(TcError::usage(USAGE));
         }
         words.skip();
-        let kind = words.arg()?.to_owned();
+        let kind = words.value()?.to_owned();
         return Ok(if show { ActionCommand::Show(kind) } else { ActionCommand::Flush(kind) });
     }
     if matches(verb, "help") {
@@ -192,7 +191,7 @@ fn one(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
 /// What may stand behind every action.
 fn options(words: &mut Words<'_>, request: &mut ActionRequest) -> Result<(), TcError> {
     if words.take("cookie") {
-        let text = words.arg()?;
+        let text = words.value()?;
         if text.len() > 32 {
             return Err(TcError::argument(text, &format!("{} Max allowed size 32", text.len())));
         }
@@ -200,7 +199,7 @@ fn options(words: &mut Words<'_>, request: &mut ActionRequest) -> Result<(), TcE
             numbers::unhex(text).ok_or_else(|| TcError::argument(text, "cookie must be a hex string\n"))?;
     }
     if words.take_abbreviation("hw_stats") {
-        let word = words.arg()?;
+        let word = words.value()?;
         if !["immediate", "delayed", "disabled"].iter().any(|name| matches(word, name)) {
             return Err(TcError::argument(word, "value is invalid\n"));
         }
@@ -253,7 +252,7 @@ pub fn control(words: &mut Words<'_>, allow_num: bool) -> Result<Option<Control>
     const MOST: u32 = 0x0fff_ffff;
     match control {
         Control::Goto(_) => {
-            if !matches(words.arg()?, "chain") {
+            if !matches(words.value()?, "chain") {
                 return Err(TcError::words("\"chain index\" expected"));
             }
             words.more()?;

@@ -9,9 +9,8 @@ use skiff_dataplane::sched::act::{ActionKind, Control};
 use super::{ActionRequest, request};
 use crate::tc::error::{Errno, TcError};
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::Words;
 use crate::tc::units;
-use crate::tc::words::matches;
+use crate::tc::words::{Words, matches};
 
 /// Most words that one action changes.
 const MAX_KEYS: usize = 128;
@@ -147,7 +146,7 @@ fn munge(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
         words.more()?;
         return raw(words, edit);
     }
-    let word = words.arg()?;
+    let word = words.value()?;
     let (fields, header): (&[Field], _) = match word {
         "ip" => (&IP, if edit.extended { Header::Ip4 } else { Header::Network }),
         "ip6" => (&IP6, if edit.extended { Header::Ip6 } else { Header::Network }),
@@ -160,7 +159,7 @@ fn munge(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
     if words.len() < 2 {
         return Err(wrong());
     }
-    let name = words.arg()?;
+    let name = words.value()?;
     let abbreviates = |f: &Field| matches!(f.name, "dsfield" | "precedence") && matches(name, f.name);
     let found = fields.iter().find(|f| f.name == name || abbreviates(f));
     let field = found.filter(|f| !(f.plain_only && edit.extended)).ok_or_else(wrong)?;
@@ -172,7 +171,7 @@ fn munge(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
 
 /// `offset OFF u8|u16|u32 [at AT offmask MASK shift SHIFT] CMD`.
 fn raw(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
-    let off = units::signed(words.arg()?).ok_or_else(bad)?;
+    let off = units::signed(words.value()?).ok_or_else(bad)?;
     words.more()?;
     let (len, retain) = match words.peek() {
         Some(word) if matches(word, "u32") => (4, u32::MAX),
@@ -184,11 +183,11 @@ fn raw(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
     words.more()?;
     let mut place = Key { header: Header::Network, add: false, off, keep: 0, val: 0, at: None };
     if words.take_abbreviation("at") {
-        let at = number(words.arg()?, 0)?;
+        let at = number(words.value()?, 0)?;
         words.take_abbreviation("offmask");
-        let mask = number(words.arg()?, 16)?;
+        let mask = number(words.value()?, 16)?;
         words.take_abbreviation("shift");
-        let shift = number(words.arg()?, 0)?;
+        let shift = number(words.value()?, 0)?;
         place.at = Some((at as i32, mask as u8, shift as u8));
         words.more()?;
     }
@@ -204,7 +203,7 @@ fn command(words: &mut Words<'_>, edit: &mut Pedit, field: &Field, mut key: Key)
     let all = ((1u64 << (8 * field.len.min(4))) - 1) as u32;
     let plain = || TcError::words("Non-extended pedit only supports set command.");
     let (mut val, mut keep, mut retain) = ([0u32; 4], 0, field.retain);
-    let word = words.arg()?;
+    let word = words.value()?;
     if matches(word, "invert") {
         (val[0], keep) = (all, all);
     } else if matches(word, "set") || matches(word, "add") {
@@ -212,7 +211,7 @@ fn command(words: &mut Words<'_>, edit: &mut Pedit, field: &Field, mut key: Key)
         if key.add && !edit.extended {
             return Err(plain());
         }
-        val = value(words.arg()?, field.kind)?;
+        val = value(words.value()?, field.kind)?;
     } else if matches(word, "decrement") {
         if !field.decrements {
             return Err(TcError::words("decrement command is not supported for this field"));
@@ -227,7 +226,7 @@ fn command(words: &mut Words<'_>, edit: &mut Pedit, field: &Field, mut key: Key)
         return Err(bad());
     }
     if words.take_abbreviation("retain") {
-        retain = number(words.arg()?, 0)?;
+        retain = number(words.value()?, 0)?;
     }
     if field.len > 4 && retain != u32::MAX {
         return Err(TcError::words("retain is not supported for fields longer the 32 bits"));

@@ -7,9 +7,8 @@ use skiff_dataplane::sched::params::LinkLayer;
 use super::{ActionRequest, control, control_word, request};
 use crate::tc::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::Words;
 use crate::tc::units;
-use crate::tc::words::matches;
+use crate::tc::words::{Words, matches};
 
 const USAGE: &str = "Usage: ... police [ rate BPS burst BYTES[/BYTES] ] \n\
 \t\t[ pkts_rate RATE pkts_burst PACKETS ] [ mtu BYTES[/BYTES] ]\n\
@@ -155,7 +154,7 @@ fn is_control(word: &str) -> bool {
 
 fn value<'a>(words: &mut Words<'a>) -> Result<&'a str, TcError> {
     words.skip();
-    words.arg()
+    words.value()
 }
 
 /// Reads the value of an option that may be given once.

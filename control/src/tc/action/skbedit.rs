@@ -8,9 +8,8 @@ use skiff_dataplane::skb::pkt_type;
 use super::{ActionRequest, request};
 use crate::tc::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::Words;
 use crate::tc::units;
-use crate::tc::words::matches;
+use crate::tc::words::{Words, matches};
 
 const USAGE: &str = "Usage: ... skbedit <[QM] [PM] [MM] [PT] [IF]>\n\
 QM = queue_mapping QUEUE_MAPPING\n\
@@ -79,7 +78,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
 
 fn value<'a>(words: &mut Words<'a>) -> Result<&'a str, TcError> {
     words.skip();
-    words.arg()
+    words.value()
 }
 
 /// Writes what it does.

@@ -8,9 +8,8 @@ use super::{ActionRequest, request};
 use crate::tc::error::{Errno, TcError};
 use crate::tc::filter::numbers;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::Words;
 use crate::tc::units;
-use crate::tc::words::matches;
+use crate::tc::words::{Words, matches};
 
 const USAGE: &str = "Usage: vlan pop [CONTROL]\n       \
 vlan push [ protocol VLANPROTO ] id VLANID [ priority VLANPRIO ] [CONTROL]\n       \
@@ -49,7 +48,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
             return Err(TcError::argument(word, "only valid for push/modify"));
         }
         words.skip();
-        let value = words.arg()?;
+        let value = words.value()?;
         let number = || units::u32_in(value, 0);
         match key {
             "id" => {

@@ -6,11 +6,11 @@ use skiff_dataplane::sched::cls::ematch::{Cmp, Layer, MAX_DEPTH, Match, Meta, Op
 use skiff_dataplane::sched::cls::u32::Key;
 
 use super::matchall::number;
-use super::words::Words;
 use super::{Common, Options, usage, what};
 use crate::tc::error::TcError;
 use crate::tc::request::Devices;
 use crate::tc::units;
+use crate::tc::words::Words;
 
 pub use print::print;
 

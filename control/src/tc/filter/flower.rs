@@ -9,11 +9,10 @@ use skiff_dataplane::skb::eth::{ETH_P_ARP, ETH_P_IP, ETH_P_IPV6};
 use skiff_dataplane::skb::ipv4::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP};
 
 use super::numbers;
-use super::words::Words;
 use super::{Common, Options};
 use crate::tc::error::TcError;
 use crate::tc::units;
-use crate::tc::words::matches;
+use crate::tc::words::{Words, matches};
 
 const IPPROTO_SCTP: u8 = 132;
 const ETH_P_RARP: u16 = 0x8035;
@@ -146,7 +145,7 @@ impl Draft {
             return Err(TcError::words(format!("{first}{}", super::usage::FLOWER)));
         };
         words.skip();
-        let value = words.arg()?;
+        let value = words.value()?;
         self.key(key, value)
     }
 

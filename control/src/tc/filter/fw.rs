@@ -1,9 +1,9 @@
 //! fw: the firewall mark (tc-fw(8)).
 
-use super::words::Words;
 use super::{Common, Options, what};
 use crate::tc::error::TcError;
 use crate::tc::units;
+use crate::tc::words::Words;
 
 const USAGE: &str = "Usage: ... fw [ classid CLASSID ] [ indev DEV ] [ action ACTION_SPEC ]\n\
 \tCLASSID := Push matching packets to the class identified by CLASSID with format X:Y\n\

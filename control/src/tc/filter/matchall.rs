@@ -1,9 +1,9 @@
 //! matchall: every packet (tc-matchall(8)).
 
-use super::words::Words;
 use super::{Common, Options, what};
 use crate::tc::error::TcError;
 use crate::tc::units;
+use crate::tc::words::Words;
 
 const USAGE: &str = "Usage: ... matchall [skip_sw | skip_hw]\n                 \
 [ action ACTION_SPEC ] [ classid CLASSID ]\n\n\

@@ -13,17 +13,15 @@ pub mod print;
 pub mod table;
 pub mod u32;
 mod usage;
-pub mod words;
 
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::sched::cls::ETH_P_ALL;
 use skiff_dataplane::sched::handle::TcHandle;
 
-use self::words::Words;
 use super::action::ActionRequest;
 use crate::tc::error::TcError;
 use crate::tc::units;
-use crate::tc::words::matches;
+use crate::tc::words::{Words, matches};
 
 /// `ingress` of `clsact`, and the parent of filters of `ingress`.
 pub const INGRESS: TcHandle = TcHandle(0xffff_fff2);
@@ -207,7 +205,7 @@ impl<'a> Draft<'a> {
             "dev" => once(&mut self.dev, "dev", words, Ok)?,
             _ if matches(word, "block") => {
                 words.skip();
-                words.arg()?;
+                words.value()?;
                 return Err(TcError::filter_refused("Specified block index is not supported"));
             }
             "root" => self.attach(TcHandle::ROOT, word, words)?,
@@ -215,7 +213,7 @@ impl<'a> Draft<'a> {
             "egress" => self.attach(EGRESS, word, words)?,
             "parent" => {
                 words.skip();
-                let value = words.arg()?;
+                let value = words.value()?;
                 if self.parent != TcHandle::UNSPEC {
                     return Err(TcError::duplicate("parent", value));
                 }
@@ -317,7 +315,7 @@ fn once<'a, T>(
     read: impl Fn(&'a str) -> Result<T, TcError>,
 ) -> Result<(), TcError> {
     words.skip();
-    let value = words.arg()?;
+    let value = words.value()?;
     if place.is_some() {
         return Err(TcError::duplicate(key, value));
     }

@@ -4,11 +4,11 @@ use proptest::prelude::*;
 
 use super::print::{self, Place};
 use super::table::{Cx, FilterTable};
-use super::words::Words;
 use super::{FilterCommand, INGRESS, Verb, parse};
 use crate::tc::action::table::{ActionTable, Outcome};
 use crate::tc::error::TcError;
 use crate::tc::request::{Device, Devices, Show};
+use crate::tc::words::Words;
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::time::Instant;
 
@@ -40,16 +40,16 @@ pub struct Lab {
 }
 
 pub fn command(line: &str) -> Result<FilterCommand, TcError> {
-    let words: Vec<String> = split(line);
+    let words = split(line);
     parse(Words::new(&words, &Three))
 }
 
 /// Words, of which those in quotes are one.
-fn split(line: &str) -> Vec<String> {
+fn split(line: &str) -> Vec<&str> {
     let parts = line.split('\'').enumerate();
     let words = parts.flat_map(|(i, part)| match i % 2 {
-        0 => part.split_whitespace().map(str::to_owned).collect(),
-        _ => vec![part.to_owned()],
+        0 => part.split_whitespace().collect(),
+        _ => vec![part],
     });
     words.collect()
 }

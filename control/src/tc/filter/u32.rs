@@ -4,10 +4,10 @@ mod selector;
 
 use skiff_dataplane::sched::cls::u32::{Key, MAX_KEYS, Offset, fold, node_of};
 
-use super::words::Words;
 use super::{Common, Options, what};
 use crate::tc::error::TcError;
 use crate::tc::units;
+use crate::tc::words::Words;
 
 const USAGE: &str = "Usage: ... u32 [ match SELECTOR ... ] [ link HTID ] [ classid CLASSID ]\n               \
 [ action ACTION_SPEC ] [ offset OFFSET_SPEC ]\n               \
@@ -143,18 +143,18 @@ impl Draft {
             selector::hashkey(words, &mut options.selector).map_err(wrong("hashkey"))?;
         } else if words.abbreviates("divisor") && !words.abbreviates("classid") {
             words.skip();
-            options.divisor = Some(divisor(words.arg()?, "Illegal \"divisor\"")?);
+            options.divisor = Some(divisor(words.value()?, "Illegal \"divisor\"")?);
         } else if words.take_abbreviation("order") {
             words.more()?;
             self.order = words.u32(0).ok_or_else(|| illegal("order"))?;
         } else if words.take("link") {
-            let link = handle(words.arg()?).ok_or_else(|| illegal("link"))?;
+            let link = handle(words.value()?).ok_or_else(|| illegal("link"))?;
             if node_of(link) != 0 {
                 return Err(TcError::words("\"link\" must be a hash table."));
             }
             options.link = Some(link);
         } else if words.take("ht") {
-            self.table(words.arg()?)?;
+            self.table(words.value()?)?;
         } else if words.take("sample") {
             words.more()?;
             self.sample(words)?;
@@ -192,7 +192,7 @@ impl Draft {
         };
         let mut buckets = 256;
         if words.take("divisor") {
-            buckets = divisor(words.arg()?, "Illegal sample \"divisor\"")?;
+            buckets = divisor(words.value()?, "Illegal sample \"divisor\"")?;
             // As tc, which wants a word behind it.
             words.more()?;
         }

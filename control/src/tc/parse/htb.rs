@@ -33,7 +33,7 @@ pub(super) fn read(mut words: Words<'_>) -> Result<HtbParams, TcError> {
     let mut params =
         HtbParams { default: 0, r2q: DEFAULT_R2Q, direct_qlen: Device::TX_QUEUE_LEN, hysteresis: false };
     let mut offload = false;
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         let mut number = |name, base| -> Result<u32, TcError> {
             units::u32_in(words.value()?, base).ok_or_else(|| illegal(name))
         };
@@ -91,7 +91,7 @@ pub(super) fn read_class(mut words: Words<'_>, dev: Option<&Device>) -> Result<H
     let (mut rate, mut ceil, mut burst, mut cburst) = (None, None, None, None);
     let (mut prio, mut quantum, mut mtu) = (0, None, DEFAULT_MTU);
     let mut layer = LinkLayer::default();
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         let bounds = match word {
             "rate" | "ceil" => {
                 let which = if word == "rate" { &mut rate } else { &mut ceil };

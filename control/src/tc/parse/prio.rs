@@ -11,7 +11,7 @@ use super::help;
 /// Reads the options.
 pub(super) fn read(mut words: Words<'_>) -> Result<PrioParams, TcError> {
     let (mut bands, mut priomap, mut at) = (3, DEFAULT_PRIOMAP, None);
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         match (word, at) {
             ("bands", _) if at.is_none() => {
                 let value = words.value()?;

@@ -27,7 +27,7 @@ pub(super) fn read(words: Words<'_>, dev: Option<&Device>, notes: &mut String) -
 
 fn options(mut words: Words<'_>, dev: Option<&Device>) -> Result<RedOptions, TcError> {
     let mut options = RedOptions::default();
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         let illegal = || TcError::illegal(word);
         match word {
             "limit" | "min" | "max" | "avpkt" => {

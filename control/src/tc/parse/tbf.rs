@@ -57,7 +57,7 @@ struct Said {
 /// Reads the options.
 pub(super) fn read(mut words: Words<'_>, dev: Option<&Device>) -> Result<TbfParams, TcError> {
     let mut said = Said::default();
-    while let Some(option) = words.next() {
+    while let Some(option) = words.pop() {
         match word(option) {
             Some(Word::Help) => return Err(TcError::words(help::TBF.trim_end())),
             Some(which) => said.take(which, option, words.value()?, dev)?,
