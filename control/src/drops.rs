@@ -38,7 +38,7 @@ fn reasons(node: Node) -> &'static [DropReason] {
     use DropReason::*;
     match node {
         Node::Poll => &[],
-        Node::NetifReceive => &[DevReady, UnhandledProto],
+        Node::NetifReceive => &[DevReady, UnhandledProto, TcIngress, TcReclassifyLoop, QdiscDrop],
         Node::BondHandleFrame => &[UnhandledProto, OtherHost, PuntFull],
         Node::VlanDoReceive => &[UnhandledProto, Nomem],
         Node::ArpRcv => &[OtherHost, ArpIgnored, Nomem],
@@ -84,9 +84,9 @@ fn reasons(node: Node) -> &'static [DropReason] {
         Node::IpOutput => &[IpInhdr, IpInnoroutes, PktTooBig, FragFailed, Nomem],
         Node::NeighResolve => &[PuntFull, NeighQueuefull, NeighFailed, NeighCreatefail, QueuePurge, Shutdown],
         Node::VlanXmit => &[Nomem],
-        Node::DevQueueXmit => &[DevReady, HandoffFull],
-        Node::QdiscEnqueue => &[QdiscDrop, QdiscOverlimit, QdiscCongested, TcChainNotfound, TcReclassifyLoop],
-        Node::QdiscRun => &[QueuePurge, Shutdown],
+        Node::DevQueueXmit => &[DevReady, HandoffFull, TcEgress, TcReclassifyLoop, QdiscDrop],
+        Node::QdiscEnqueue => &[QdiscDrop, QdiscOverlimit, QdiscCongested, TcReclassifyLoop],
+        Node::QdiscRun => &[QdiscDrop, QdiscOverlimit, QueuePurge, Shutdown],
         Node::BondStartXmit => &[NoTxTarget, Nomem],
         Node::HardStartXmit => &[TxFull, HandoffFull],
     }

@@ -1,6 +1,6 @@
 //! Why a command was not carried out: in tc's words, with tc's exit codes.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 /// The exit code for words that make no command of a discipline's.
 const PARSE: u8 = 1;
@@ -9,10 +9,13 @@ const REFUSED: u8 = 2;
 /// The exit code for words that make no command of tc's (its `exit(-1)`).
 const USAGE: u8 = 255;
 
+/// What tc says when the kernel refuses a filter or an action.
+const TALKING: &str = "We have an error talking to the kernel";
+
 /// A command that was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcError {
-    /// For standard error, with the newline.
+    /// For standard error, without the last line's end.
     pub text: String,
     /// The exit code: 1 or 255 if the words are wrong, 2 if what they ask for cannot be.
     pub exit: u8,
@@ -21,12 +24,12 @@ pub struct TcError {
 impl TcError {
     /// Words that make no options of a discipline: the line as it is.
     pub fn words(line: impl Display) -> TcError {
-        TcError { text: format!("{line}\n"), exit: PARSE }
+        TcError { text: line.to_string(), exit: PARSE }
     }
 
     /// Words that make no command: the line as it is.
     pub fn usage(line: impl Display) -> TcError {
-        TcError { text: format!("{line}\n"), exit: USAGE }
+        TcError { text: line.to_string(), exit: USAGE }
     }
 
     /// A word that is none of those that may stand here.
@@ -61,18 +64,46 @@ impl TcError {
 
     /// What the kernel refuses with a reason.
     pub fn refused(reason: impl Display) -> TcError {
-        TcError { text: format!("Error: {reason}.\n"), exit: REFUSED }
+        TcError { text: format!("Error: {reason}."), exit: REFUSED }
     }
 
     /// What the kernel refuses with an error number only.
     pub fn errno(errno: Errno) -> TcError {
-        TcError { text: format!("RTNETLINK answers: {}\n", errno.text()), exit: REFUSED }
+        TcError { text: format!("RTNETLINK answers: {}", errno.text()), exit: REFUSED }
+    }
+
+    /// The same of filters and actions, about which tc says more.
+    pub fn filter_refused(reason: impl Display) -> TcError {
+        TcError::refused(reason).then(TALKING)
+    }
+
+    /// The same of filters and actions.
+    pub fn filter_errno(errno: Errno) -> TcError {
+        TcError::errno(errno).then(TALKING)
+    }
+
+    /// The same with a line behind it.
+    pub fn then(self, line: &str) -> TcError {
+        let text = if self.text.is_empty() { line.to_owned() } else { format!("{}\n{line}", self.text) };
+        TcError { text, ..self }
+    }
+
+    /// All of it for standard error.
+    pub fn printed(&self) -> String {
+        let end = if self.text.is_empty() || self.text.ends_with('\n') { "" } else { "\n" };
+        format!("{}{end}", self.text)
     }
 
     /// On one line, without tc's marks: for a configuration's mistakes.
     pub fn plain(&self) -> &str {
         let line = self.text.lines().next().unwrap_or_default();
         line.trim_start_matches("Error: ").trim_start_matches("RTNETLINK answers: ").trim_end_matches('.')
+    }
+}
+
+impl Display for TcError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -87,10 +118,14 @@ pub enum Errno {
     NoDevice,
     /// ENOENT
     NotFound,
+    /// ENOMEM
+    NoMemory,
     /// ENOSPC
     NoSpace,
     /// EOPNOTSUPP
     NotSupported,
+    /// ERANGE
+    OutOfRange,
 }
 
 impl Errno {
@@ -100,8 +135,10 @@ impl Errno {
             Errno::Invalid => "Invalid argument",
             Errno::NoDevice => "No such device",
             Errno::NotFound => "No such file or directory",
+            Errno::NoMemory => "Cannot allocate memory",
             Errno::NoSpace => "No space left on device",
             Errno::NotSupported => "Operation not supported",
+            Errno::OutOfRange => "Numerical result out of range",
         }
     }
 }

@@ -19,10 +19,10 @@ use super::action::table::{ActionTable, Outcome};
 use super::action::{self, ActionCommand, print as action_print};
 use super::error::{Errno, TcError};
 use super::filter::table::{Cx, FilterTable};
-use super::filter::words::{Devices as Names, Words};
 use super::filter::{self, EGRESS, FilterCommand, INGRESS, Verb, print};
-use super::request::{Devices, NodeSpec, Options};
+use super::request::{Devices, NodeSpec, Show};
 use super::tree::{Node, Ops, Picture, Tree};
+use super::words::Words;
 
 /// Where filters are: a device, and the name of a discipline, of a class, or of a side of `clsact`.
 type Place = (IfIndex, TcHandle);
@@ -80,28 +80,30 @@ pub fn run(
     world: &World<'_>,
     dirty: &mut Dirty,
 ) -> Result<Printed, TcError> {
-    let names = NamesOf(world.devices);
-    let words = Words::new(words, &names);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words = Words::new(&words, world.devices);
     match object {
-        "filter" => filter_command(picture, &filter::parse(words)?, world, &names, dirty),
-        "actions" => action_command(picture, &action::parse(words)?, world, &names, dirty),
+        "filter" => filter_command(picture, &filter::parse(words)?, world, dirty),
+        "actions" => action_command(picture, &action::parse(words)?, world, dirty),
         _ => Err(TcError::refused(format!("tc {object} is not supported"))),
     }
 }
 
-/// Reads a command without carrying it out.
+/// Reads a command without carrying it out: whether it is not only to print something.
 ///
 /// # Errors
 /// Its words are wrong.
-pub fn check(object: &str, words: &[String], devices: &dyn Devices) -> Result<(), TcError> {
-    let names = NamesOf(devices);
-    let words = Words::new(words, &names);
-    match object {
-        "filter" => filter::parse(words).map(drop)?,
-        "actions" => action::parse(words).map(drop)?,
-        _ => {}
-    }
-    Ok(())
+pub fn is_change(object: &str, words: &[String], devices: &dyn Devices) -> Result<bool, TcError> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words = Words::new(&words, devices);
+    Ok(match object {
+        "filter" => !matches!(filter::parse(words)?.verb, Verb::Show | Verb::Get),
+        "actions" => !matches!(
+            action::parse(words)?,
+            ActionCommand::Show(_) | ActionCommand::Get(_) | ActionCommand::Help
+        ),
+        _ => true,
+    })
 }
 
 /// What commands are told of the world.
@@ -112,36 +114,27 @@ pub struct World<'a> {
     /// The time.
     pub now: Instant,
     /// How to print.
-    pub options: Options,
-}
-
-fn show_of(options: &Options) -> action_print::Show {
-    action_print::Show {
-        stats: options.stats,
-        details: options.details,
-        json: options.json,
-        pretty: options.pretty,
-    }
+    pub show: Show,
 }
 
 fn filter_command(
     picture: &mut Picture,
     command: &FilterCommand,
     world: &World<'_>,
-    names: &NamesOf<'_>,
     dirty: &mut Dirty,
 ) -> Result<Printed, TcError> {
-    let show = show_of(&world.options);
+    let show = world.show;
+    let devices = world.devices;
     let Some(dev) = command.dev else {
         return match command.verb {
-            Verb::Show => Ok(print::show(&[], command, show, names)),
+            Verb::Show => Ok(print::show(&[], command, show, devices)),
             _ => Err(TcError::errno(Errno::NoDevice)),
         };
     };
     let attach = match attach_point(picture.tree(dev), command.parent) {
         Ok(attach) => attach,
         // A dump of what is not there is empty.
-        Err(_) if command.verb == Verb::Show => return Ok(print::show(&[], command, show, names)),
+        Err(_) if command.verb == Verb::Show => return Ok(print::show(&[], command, show, devices)),
         Err(error) => return Err(error),
     };
     let (at, owner) = attach;
@@ -155,12 +148,12 @@ fn filter_command(
         Verb::Show => {
             let rows = table.map_or_else(Vec::new, |table| table.rows(command, &filters.actions, world.now));
             let rows: Vec<_> = rows.into_iter().map(|row| (shown, row)).collect();
-            return Ok(print::show(&rows, command, show, names));
+            return Ok(print::show(&rows, command, show, devices));
         }
         Verb::Get => {
             let missing = || TcError::refused("Filter with specified priority/protocol not found");
             let row = table.ok_or_else(missing)?.get(command, &filters.actions, world.now)?;
-            return Ok(print::print(shown, &row, command, show, names));
+            return Ok(print::print(shown, &row, command, show, devices));
         }
         Verb::Add | Verb::Change | Verb::Replace | Verb::Delete => {}
     }
@@ -170,7 +163,7 @@ fn filter_command(
     let before = if adds { Vec::new() } else { attached.table.classes() };
     let actions = Arc::make_mut(&mut filters.actions);
     let table = Arc::make_mut(&mut attached.table);
-    let done = table.apply(command, &mut Cx { actions, devices: names, now: world.now });
+    let done = table.apply(command, &mut Cx { actions, devices, now: world.now });
     let after = match (adds, &done) {
         (false, _) => table.classes(),
         (true, Ok(())) => command.classid().into_iter().collect(),
@@ -181,20 +174,20 @@ fn filter_command(
     }
     picture.rebind(dev, &before, &after);
     dirty.0.insert(place);
-    Ok(done.map(|()| String::new())?)
+    done.map(|()| String::new())
 }
 
 fn action_command(
     picture: &mut Picture,
     command: &ActionCommand,
     world: &World<'_>,
-    names: &NamesOf<'_>,
     dirty: &mut Dirty,
 ) -> Result<Printed, TcError> {
     if *command == ActionCommand::Help {
         return Ok(action::USAGE.to_owned());
     }
-    let show = show_of(&world.options);
+    let show = world.show;
+    let devices = world.devices;
     let filters = &mut picture.filters;
     match Arc::make_mut(&mut filters.actions).apply(command, world.now)? {
         Outcome::Changed => {
@@ -202,8 +195,8 @@ fn action_command(
             Ok(String::new())
         }
         Outcome::Nothing => Ok(String::new()),
-        Outcome::List(rows) => Ok(action_print::list(&rows, show, names)),
-        Outcome::Get(rows) => Ok(action_print::get(&rows, show, names)),
+        Outcome::List(rows) => Ok(action_print::list(&rows, show, devices)),
+        Outcome::Get(rows) => Ok(action_print::get(&rows, show, devices)),
     }
 }
 
@@ -335,25 +328,5 @@ impl Picture {
         let Some(tree) = self.trees.get_mut(&dev).map(Arc::make_mut) else { return };
         before.iter().for_each(|class| tree.unbind(*class, 1));
         after.iter().for_each(|class| tree.bind(*class, 1));
-    }
-}
-
-/// Names and numbers of devices.
-struct NamesOf<'a>(&'a dyn Devices);
-
-impl Names for NamesOf<'_> {
-    fn index(&self, name: &str) -> Option<IfIndex> {
-        self.0.find(name).map(|device| device.index)
-    }
-
-    fn name(&self, dev: IfIndex) -> Option<String> {
-        self.0.all().into_iter().find(|device| device.index == dev).map(|device| device.name)
-    }
-}
-
-impl From<filter::error::TcError> for TcError {
-    fn from(error: filter::error::TcError) -> TcError {
-        let end = if error.text.is_empty() || error.text.ends_with('\n') { "" } else { "\n" };
-        TcError { text: error.text + end, exit: error.exit }
     }
 }

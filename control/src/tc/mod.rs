@@ -34,7 +34,7 @@ use crate::api::Reply;
 use batch::Line;
 use filters::{Dirty, World};
 use parse::Front;
-use request::{Options, Request};
+use request::{Request, Show};
 
 /// The exit code of a batch with a line that is wrong.
 const BATCH_FAILED: u8 = 1;
@@ -113,13 +113,18 @@ pub fn load(
 ) -> Result<Changes, Vec<Fault>> {
     let fault = |line: &Line<'_>, error: &TcError| Fault { start: line.start, why: error.plain().to_owned() };
     let lines = batch::lines(text);
-    let wrong = |line: &Line<'_>| match parse::request(&line.words, devices) {
-        Ok(Request::Filter(object, words)) => {
-            filters::check(object, &words, devices).err().map(|error| fault(line, &error))
+    let wrong = |line: &Line<'_>| {
+        let changes = match parse::request(&line.words, devices) {
+            Ok(Request::Filter(object, words)) => filters::is_change(object, &words, devices),
+            Ok(request) => Ok(request.is_change()),
+            Err(error) => Err(error),
+        };
+        match changes {
+            Ok(true) => None,
+            Err(error) if error.exit != 0 => Some(fault(line, &error)),
+            // To print something, or how it is used.
+            _ => Some(Fault { start: line.start, why: "changes nothing".to_owned() }),
         }
-        Ok(request) if request.is_change() => None,
-        Ok(_) => Some(Fault { start: line.start, why: "changes nothing".to_owned() }),
-        Err(error) => Some(fault(line, &error)),
     };
     let faults: Vec<Fault> = lines.iter().filter_map(wrong).collect();
     if !faults.is_empty() {
@@ -140,7 +145,7 @@ pub fn load(
 struct Session<'a> {
     picture: &'a mut Picture,
     devices: &'a dyn Devices,
-    options: Options,
+    options: Show,
     now: Instant,
     ops: Ops,
     /// Filters that are to be compiled when all is done.
@@ -154,7 +159,7 @@ impl<'a> Session<'a> {
         Session {
             picture,
             devices,
-            options: Options::default(),
+            options: Show::default(),
             now,
             ops: Ops::new(),
             dirty: Dirty::default(),
@@ -170,7 +175,7 @@ impl<'a> Session<'a> {
                 *self.picture = before;
                 self.ops.clear();
                 self.dirty = Dirty::default();
-                error.text.push_str(&format!("Command failed {name}:{}\n", line.number));
+                error.text = format!("{}Command failed {name}:{}", error.printed(), line.number);
                 error.exit = BATCH_FAILED;
                 return Err(error);
             }
@@ -202,7 +207,7 @@ impl<'a> Session<'a> {
                 self.stderr.push_str(&warning.unwrap_or_default());
             }
             Request::Filter(object, words) => {
-                let world = World { devices: self.devices, now: self.now, options: self.options };
+                let world = World { devices: self.devices, now: self.now, show: self.options };
                 self.stdout += &filters::run(picture, object, &words, &world, &mut self.dirty)?;
             }
         }
@@ -220,7 +225,7 @@ impl<'a> Session<'a> {
         let Session { stdout, mut stderr, .. } = self;
         let exit = failed.as_ref().map_or(0, |error| error.exit);
         if let Some(error) = failed {
-            stderr.push_str(&error.text);
+            stderr.push_str(&error.printed());
         }
         (Reply { stdout, stderr, exit }, changes)
     }

@@ -34,11 +34,21 @@ pub trait Devices {
 
     /// All of them, by number.
     fn all(&self) -> Vec<Device>;
+
+    /// The number of the device of this name.
+    fn index(&self, name: &str) -> Option<IfIndex> {
+        self.find(name).map(|device| device.index)
+    }
+
+    /// The name of the device of this number.
+    fn name(&self, dev: IfIndex) -> Option<String> {
+        self.all().into_iter().find(|device| device.index == dev).map(|device| device.name)
+    }
 }
 
 /// How things are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct Show {
     /// `-s`: statistics.
     pub stats: bool,
     /// `-d`: everything about parameters.
@@ -47,7 +57,7 @@ pub struct Options {
     pub raw: bool,
     /// `-j`: JSON.
     pub json: bool,
-    /// `-p`: JSON over many lines.
+    /// `-p`: JSON over many lines, and what u32 compares by the names of fields.
     pub pretty: bool,
     /// `-o`: a backslash where lines would end.
     pub oneline: bool,

@@ -79,12 +79,11 @@ pub fn size(word: &str) -> Option<u32> {
     whole(scaled(word, &SIZES)?)
 }
 
-/// A size in bytes, behind which the size of a cell may stand, which only matters to rate tables.
+/// A size in bytes, behind which the size of a cell may stand, a power of two which only matters to rate tables.
 pub fn size_and_cell(word: &str) -> Option<u32> {
-    match word.split_once('/') {
-        Some((bytes, cell)) => size(cell).filter(|cell| cell.is_power_of_two()).and_then(|_| size(bytes)),
-        None => size(word),
-    }
+    let (bytes, cell) = word.split_once('/').unwrap_or((word, "1"));
+    signed(cell).filter(|cell| *cell > 0 && cell.count_ones() == 1)?;
+    size(bytes)
 }
 
 /// A time in microseconds.
@@ -97,8 +96,8 @@ pub fn number(word: &str) -> Option<f64> {
     scaled(word, &[("", 1.0)])
 }
 
-/// A whole number in decimal, or in another base with C's prefix if `base` is 0.
-pub fn integer(word: &str, base: u32) -> Option<u32> {
+/// A whole number in `base`, or in that of C's prefix if `base` is 0.
+pub fn u64_in(word: &str, base: u32) -> Option<u64> {
     let hex = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"));
     let (digits, base) = match (base, hex) {
         (0 | 16, Some(digits)) => (digits, 16),
@@ -110,7 +109,20 @@ pub fn integer(word: &str, base: u32) -> Option<u32> {
     if !digits.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return None;
     }
-    u32::from_str_radix(digits, base).ok()
+    u64::from_str_radix(digits, base).ok()
+}
+
+/// The same of 32 bits.
+pub fn u32_in(word: &str, base: u32) -> Option<u32> {
+    u64_in(word, base)?.try_into().ok()
+}
+
+/// A number with or without a minus in front, in the base of its prefix.
+pub fn signed(word: &str) -> Option<i32> {
+    match word.strip_prefix('-') {
+        Some(word) => i32::try_from(-i64::try_from(u64_in(word, 0)?).ok()?).ok(),
+        None => u64_in(word, 0)?.try_into().ok(),
+    }
 }
 
 fn scaled(word: &str, units: &[(&str, f64)]) -> Option<f64> {
@@ -157,7 +169,7 @@ pub fn qdisc_handle(word: &str) -> Option<TcHandle> {
         return Some(TcHandle::UNSPEC);
     }
     let (major, _) = word.split_once(':').unwrap_or((word, ""));
-    Some(TcHandle::new(u16::try_from(integer(major, 16)?).ok()?, 0))
+    Some(TcHandle::new(u16::try_from(u32_in(major, 16)?).ok()?, 0))
 }
 
 /// The name of a class, `major:minor`; either may be left out. Without a colon it is the 32-bit number.
@@ -167,10 +179,10 @@ pub fn classid(word: &str) -> Option<TcHandle> {
         "none" => return Some(TcHandle::UNSPEC),
         _ => {}
     }
-    let Some((major, minor)) = word.split_once(':') else { return integer(word, 16).map(TcHandle) };
+    let Some((major, minor)) = word.split_once(':') else { return u32_in(word, 16).map(TcHandle) };
     let half = |word: &str| match word {
         "" => Some(0),
-        word => integer(word, 16).and_then(|n| u16::try_from(n).ok()),
+        word => u32_in(word, 16).and_then(|n| u16::try_from(n).ok()),
     };
     Some(TcHandle::new(half(major)?, half(minor)?))
 }

@@ -2,8 +2,10 @@
 //!
 //! Uses:  oif, priority, network_offset.   Sets: what actions of filters change.
 //! Next:  `qdisc_run`.
-//! Drops: qdisc_drop, qdisc_overlimit, qdisc_congested (the disciplines), queue_purge (a change, or a device that went
-//! down), shutdown, handoff_full (to the owner), tc_chain_notfound, tc_reclassify_loop (filters).
+//! Drops: on their way in, of `qdisc_enqueue`: qdisc_overlimit, qdisc_congested (the disciplines), qdisc_drop (filters; no
+//! tree yet; sent on by actions too often), tc_reclassify_loop (filters), and of `dev_queue_xmit` handoff_full (to the
+//! owner). For changes, of `qdisc_run`: queue_purge (another root), qdisc_drop (another discipline below a class),
+//! qdisc_overlimit (a lower limit), shutdown.
 
 use arrayvec::ArrayVec;
 use skiff_pmd::Pool;
@@ -21,7 +23,7 @@ use crate::net::IfIndex;
 use crate::skb::{Skb, SkbList};
 use crate::time::Instant;
 
-/// Packets that actions may send elsewhere out of one burst; copies beyond them are dropped.
+/// Packets, copies among them, that actions may send elsewhere out of one burst; those beyond are dropped.
 const MOST_REDIRECTED: usize = 2 * SkbList::CAPACITY;
 
 /// A device's tree.
@@ -156,7 +158,7 @@ pub fn qdisc_enqueue(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, owner: u16,
 
 /// Sends what actions have taken out of a tree. They may lead into trees again, but not for ever.
 #[cold]
-pub(super) fn send_redirected(env: &Env<'_>, hands: &mut Hands) {
+fn send_redirected(env: &Env<'_>, hands: &mut Hands) {
     for Redirected { skb, dev, ingress } in std::mem::take(&mut hands.sched.queues.redirected) {
         send(env, hands, skb, dev, ingress, Node::QdiscEnqueue);
     }

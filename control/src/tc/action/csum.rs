@@ -3,9 +3,9 @@
 use skiff_dataplane::sched::act::{ActionKind, Control, csum};
 
 use super::{ActionRequest, request};
-use crate::tc::filter::error::TcError;
+use crate::tc::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::{Words, matches};
+use crate::tc::words::{Words, matches};
 
 const USAGE: &str = "Usage: ... csum <UPDATE>\n\
 Where: UPDATE := <TARGET> [<UPDATE>]\n       \
@@ -40,7 +40,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
             words.skip();
         }
         if words.abbreviates("help") {
-            return Err(TcError { exit: 255, text: USAGE.into() });
+            return Err(TcError::usage(USAGE));
         }
         if !words.take_abbreviation("csum") {
             break;
@@ -48,7 +48,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
         words.more()?;
     }
     if which == 0 {
-        return Err(TcError::usage("Illegal csum construct, empty <UPDATE> list"));
+        return Err(TcError::words("Illegal csum construct, empty <UPDATE> list"));
     }
     let next = super::control(words, false).ok().flatten().unwrap_or(Control::Ok);
     let index = super::index(words, "Illegal \"index\" <csum>")?;

@@ -4,9 +4,9 @@ use skiff_dataplane::sched::act::gact::{Chance, Gact};
 use skiff_dataplane::sched::act::{ActionKind, Control};
 
 use super::{ActionRequest, control, request};
-use crate::tc::filter::error::TcError;
+use crate::tc::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::Words;
+use crate::tc::words::Words;
 
 const USAGE: &str = "Usage: ... gact <ACTION> [RAND] [INDEX]\n\
 Where: \tACTION := reclassify | drop | continue | pass | pipe |\n       \
@@ -41,17 +41,17 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     let action = decision(words)?;
     let mut gact = Gact::default();
     if words.take_abbreviation("random") {
-        let determ = match words.arg()? {
+        let determ = match words.value()? {
             word if super::matches(word, "netrand") => false,
             word if super::matches(word, "determ") => true,
-            _ => return Err(TcError::usage("Illegal \"random type\"")),
+            _ => return Err(TcError::words("Illegal \"random type\"")),
         };
         words.more()?;
         let control = decision(words)?;
         let of = words.u32(10).and_then(|n| u16::try_from(n).ok());
-        let of = of.ok_or_else(|| TcError::usage("Illegal probability val 0x0"))?;
+        let of = of.ok_or_else(|| TcError::words("Illegal probability val 0x0"))?;
         if of > 10_000 {
-            return Err(TcError::usage(format!("Illegal probability val  {of:#x}")));
+            return Err(TcError::words(format!("Illegal probability val  {of:#x}")));
         }
         gact.random = Some(Chance { determ, control, of });
     } else if words.abbreviates("help") {

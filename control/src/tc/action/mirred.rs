@@ -4,9 +4,10 @@ use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::sched::act::{ActionKind, Control, Mirred};
 
 use super::{ActionRequest, control, request};
-use crate::tc::filter::error::TcError;
+use crate::tc::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::{Devices, Words, duplicate, incomplete};
+use crate::tc::request::Devices;
+use crate::tc::words::Words;
 
 const USAGE: &str = "Usage: mirred <DIRECTION> <ACTION> [index INDEX] <dev DEVICENAME>\n\
 where:\n\
@@ -20,15 +21,15 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     words.more()?;
     if !["egress", "ingress", "index"].iter().any(|name| words.abbreviates(name)) {
         if words.abbreviates("help") {
-            return Err(TcError { exit: 255, text: USAGE.into() });
+            return Err(TcError::usage(USAGE));
         }
         let word = words.peek().unwrap_or_default();
-        return Err(TcError::usage(format!("mirred option not supported {word}")));
+        return Err(TcError::words(format!("mirred option not supported {word}")));
     }
     let (mut ingress, mut egress) = (false, false);
     let (mut mirror, mut redirect) = (false, false);
     let (mut index, mut dev) = (None, None);
-    let bad = |text: &str| Err(TcError::usage(text));
+    let bad = |text: &str| Err(TcError::words(text));
     while let Some(word) = words.peek() {
         if words.take_abbreviation("action") {
             words.more()?;
@@ -47,9 +48,9 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
         } else if !redirect && words.take_abbreviation("redirect") {
             redirect = true;
         } else if (mirror || redirect) && words.take_abbreviation("dev") {
-            let name = words.arg()?;
+            let name = words.value()?;
             if dev.is_some() {
-                return Err(duplicate("dev", name));
+                return Err(TcError::duplicate("dev", name));
             }
             dev = Some(name);
             break;
@@ -63,14 +64,14 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
         if mirror && redirect {
             return bad("Can't have both mirror and redir");
         }
-        words.more().map_err(|_| incomplete())?;
+        words.more().map_err(|_| TcError::incomplete())?;
     }
     let to = match dev {
         None => IfIndex::NONE,
         Some(name) => words
             .devices
             .index(name)
-            .ok_or_else(|| TcError::usage(format!("Cannot find device \"{name}\"")))?,
+            .ok_or_else(|| TcError::words(format!("Cannot find device \"{name}\"")))?,
     };
     let next = match (mirror, redirect) {
         (true, _) => control(words, false).ok().flatten().unwrap_or(Control::Pipe),

@@ -12,9 +12,10 @@ pub mod vlan;
 
 use skiff_dataplane::sched::act::{ActionKind, ActionSpec, Control, MAX_ACTIONS};
 
-use super::filter::error::TcError;
 use super::filter::numbers;
-use super::filter::words::{Words, invalid, matches};
+use crate::tc::error::{Errno, TcError};
+use crate::tc::units;
+use crate::tc::words::{Words, matches};
 
 /// An action as it was written: by its parameters, by its number, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,14 +87,14 @@ pub fn parse(mut words: Words<'_>) -> Result<ActionCommand, TcError> {
     let show = ["list", "show", "lst"].iter().any(|name| matches(verb, name));
     if show || matches(verb, "flush") {
         if words.len() < 2 {
-            return Err(TcError { exit: 255, text: USAGE.into() });
+            return Err(TcError::usage(USAGE));
         }
         words.skip();
-        let kind = words.arg()?.to_owned();
+        let kind = words.value()?.to_owned();
         return Ok(if show { ActionCommand::Show(kind) } else { ActionCommand::Flush(kind) });
     }
     if matches(verb, "help") {
-        return Err(TcError { exit: 255, text: USAGE.into() });
+        return Err(TcError::usage(USAGE));
     }
     Err(TcError { exit: 255, text: format!("Command \"{verb}\" is unknown, try \"tc actions help\".") })
 }
@@ -136,7 +137,7 @@ pub fn actions(words: &mut Words<'_>) -> Result<Vec<ActionRequest>, TcError> {
     let mut all = Vec::new();
     let mut expected = false;
     if words.is_empty() {
-        return Err(TcError::usage(""));
+        return Err(TcError::words(""));
     }
     while let Some(word) = words.peek() {
         if word == "action" {
@@ -149,7 +150,7 @@ pub fn actions(words: &mut Words<'_>) -> Result<Vec<ActionRequest>, TcError> {
             break;
         }
         if word == "help" {
-            return Err(TcError::usage(""));
+            return Err(TcError::words(""));
         }
         expected = false;
         let left = words.len();
@@ -164,10 +165,10 @@ pub fn actions(words: &mut Words<'_>) -> Result<Vec<ActionRequest>, TcError> {
         all.push(request);
     }
     if expected {
-        return Err(TcError::usage("bad action empty 1\nparse_action: bad value (0:(null))!"));
+        return Err(TcError::words("bad action empty 1\nparse_action: bad value (0:(null))!"));
     }
     match all.len() > MAX_ACTIONS {
-        true => Err(TcError::errno("Invalid argument")),
+        true => Err(TcError::filter_errno(Errno::Invalid)),
         false => Ok(all),
     }
 }
@@ -190,17 +191,17 @@ fn one(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
 /// What may stand behind every action.
 fn options(words: &mut Words<'_>, request: &mut ActionRequest) -> Result<(), TcError> {
     if words.take("cookie") {
-        let text = words.arg()?;
+        let text = words.value()?;
         if text.len() > 32 {
-            return Err(invalid(&format!("{} Max allowed size 32", text.len()), text));
+            return Err(TcError::argument(text, &format!("{} Max allowed size 32", text.len())));
         }
         request.spec.cookie =
-            numbers::unhex(text).ok_or_else(|| invalid("cookie must be a hex string\n", text))?;
+            numbers::unhex(text).ok_or_else(|| TcError::argument(text, "cookie must be a hex string\n"))?;
     }
     if words.take_abbreviation("hw_stats") {
-        let word = words.arg()?;
+        let word = words.value()?;
         if !["immediate", "delayed", "disabled"].iter().any(|name| matches(word, name)) {
-            return Err(invalid("value is invalid\n", word));
+            return Err(TcError::argument(word, "value is invalid\n"));
         }
     }
     words.take("no_percpu");
@@ -229,7 +230,7 @@ pub fn control_word(word: &str, allow_num: bool) -> Option<Control> {
     if matches(word, "trap") {
         return Some(Control::Trap);
     }
-    match numbers::integer(word).filter(|_| allow_num)? {
+    match units::signed(word).filter(|_| allow_num)? {
         -1 => Some(Control::Continue),
         0 => Some(Control::Ok),
         1 => Some(Control::Reclassify),
@@ -251,18 +252,18 @@ pub fn control(words: &mut Words<'_>, allow_num: bool) -> Result<Option<Control>
     const MOST: u32 = 0x0fff_ffff;
     match control {
         Control::Goto(_) => {
-            if !matches(words.arg()?, "chain") {
-                return Err(TcError::usage("\"chain index\" expected"));
+            if !matches(words.value()?, "chain") {
+                return Err(TcError::words("\"chain index\" expected"));
             }
             words.more()?;
             let chain = words.u32(10).filter(|n| *n <= MOST);
-            chain.map(|n| Some(Control::Goto(n))).ok_or_else(|| TcError::usage("Illegal \"chain index\""))
+            chain.map(|n| Some(Control::Goto(n))).ok_or_else(|| TcError::words("Illegal \"chain index\""))
         }
         Control::Jump(_) => {
             words.more()?;
             let word = words.peek().unwrap_or_default();
             let count = words.u32(10).filter(|n| *n <= MOST);
-            let bad = || TcError::usage(format!("Invalid \"jump count\" ({word})"));
+            let bad = || TcError::words(format!("Invalid \"jump count\" ({word})"));
             count.map(|n| Some(Control::Jump(n))).ok_or_else(bad)
         }
         control => Ok(Some(control)),
@@ -275,7 +276,7 @@ pub(super) fn index(words: &mut Words<'_>, illegal: &str) -> Result<Option<u32>,
         return Ok(None);
     }
     words.more()?;
-    words.u32(10).map(Some).ok_or_else(|| TcError::usage(illegal))
+    words.u32(10).map(Some).ok_or_else(|| TcError::words(illegal))
 }
 
 /// A request of these parameters.

@@ -7,10 +7,10 @@ use skiff_dataplane::sched::act::pedit::{Header, Key, Pedit};
 use skiff_dataplane::sched::act::{ActionKind, Control};
 
 use super::{ActionRequest, request};
-use crate::tc::filter::error::TcError;
-use crate::tc::filter::numbers;
+use crate::tc::error::{Errno, TcError};
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::{Words, matches};
+use crate::tc::units;
+use crate::tc::words::{Words, matches};
 
 /// Most words that one action changes.
 const MAX_KEYS: usize = 128;
@@ -103,7 +103,7 @@ const ETH: [Field; 3] = [
 ];
 
 fn bad() -> TcError {
-    TcError::usage("")
+    TcError::words("")
 }
 
 /// Reads what follows the word.
@@ -117,10 +117,10 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
         if words.take_abbreviation("pedit") {
             words.more()?;
             if words.abbreviates("ex") {
-                return Err(TcError::usage(format!("'ex' must be before first 'munge'\n{USAGE}")));
+                return Err(TcError::words(format!("'ex' must be before first 'munge'\n{USAGE}")));
             }
         } else if words.abbreviates("help") {
-            return Err(TcError { exit: 255, text: USAGE.into() });
+            return Err(TcError::usage(USAGE));
         } else if words.take_abbreviation("munge") {
             words.more()?;
             let at = words.peek().unwrap_or_default().to_owned();
@@ -136,7 +136,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     let index = super::index(words, "Pedit: Illegal \"index\"")?;
     let bare = edit.keys.is_empty();
     if bare && index.is_none() {
-        return Err(TcError::errno("Invalid argument"));
+        return Err(TcError::filter_errno(Errno::Invalid));
     }
     Ok(ActionRequest { bare, ..request(ActionKind::Pedit(edit), next, index) })
 }
@@ -146,20 +146,20 @@ fn munge(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
         words.more()?;
         return raw(words, edit);
     }
-    let word = words.arg()?;
+    let word = words.value()?;
     let (fields, header): (&[Field], _) = match word {
         "ip" => (&IP, if edit.extended { Header::Ip4 } else { Header::Network }),
         "ip6" => (&IP6, if edit.extended { Header::Ip6 } else { Header::Network }),
         "tcp" if edit.extended => (&TCP, Header::Tcp),
         "udp" if edit.extended => (&TCP[..2], Header::Udp),
         "eth" if edit.extended => (&ETH, Header::Eth),
-        _ => return Err(TcError::usage("bad pedit parsing")),
+        _ => return Err(TcError::words("bad pedit parsing")),
     };
-    let wrong = || TcError::usage("bad pedit parsing");
+    let wrong = || TcError::words("bad pedit parsing");
     if words.len() < 2 {
         return Err(wrong());
     }
-    let name = words.arg()?;
+    let name = words.value()?;
     let abbreviates = |f: &Field| matches!(f.name, "dsfield" | "precedence") && matches(name, f.name);
     let found = fields.iter().find(|f| f.name == name || abbreviates(f));
     let field = found.filter(|f| !(f.plain_only && edit.extended)).ok_or_else(wrong)?;
@@ -171,7 +171,7 @@ fn munge(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
 
 /// `offset OFF u8|u16|u32 [at AT offmask MASK shift SHIFT] CMD`.
 fn raw(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
-    let off = numbers::integer(words.arg()?).ok_or_else(bad)?;
+    let off = units::signed(words.value()?).ok_or_else(bad)?;
     words.more()?;
     let (len, retain) = match words.peek() {
         Some(word) if matches(word, "u32") => (4, u32::MAX),
@@ -183,11 +183,11 @@ fn raw(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
     words.more()?;
     let mut place = Key { header: Header::Network, add: false, off, keep: 0, val: 0, at: None };
     if words.take_abbreviation("at") {
-        let at = number(words.arg()?, 0)?;
+        let at = number(words.value()?, 0)?;
         words.take_abbreviation("offmask");
-        let mask = number(words.arg()?, 16)?;
+        let mask = number(words.value()?, 16)?;
         words.take_abbreviation("shift");
-        let shift = number(words.arg()?, 0)?;
+        let shift = number(words.value()?, 0)?;
         place.at = Some((at as i32, mask as u8, shift as u8));
         words.more()?;
     }
@@ -195,15 +195,15 @@ fn raw(words: &mut Words<'_>, edit: &mut Pedit) -> Result<(), TcError> {
 }
 
 fn number(text: &str, base: u32) -> Result<u32, TcError> {
-    numbers::u32_in(text, base).ok_or_else(bad)
+    units::u32_in(text, base).ok_or_else(bad)
 }
 
 /// What is done with a field.
 fn command(words: &mut Words<'_>, edit: &mut Pedit, field: &Field, mut key: Key) -> Result<(), TcError> {
     let all = ((1u64 << (8 * field.len.min(4))) - 1) as u32;
-    let plain = || TcError::usage("Non-extended pedit only supports set command.");
+    let plain = || TcError::words("Non-extended pedit only supports set command.");
     let (mut val, mut keep, mut retain) = ([0u32; 4], 0, field.retain);
-    let word = words.arg()?;
+    let word = words.value()?;
     if matches(word, "invert") {
         (val[0], keep) = (all, all);
     } else if matches(word, "set") || matches(word, "add") {
@@ -211,10 +211,10 @@ fn command(words: &mut Words<'_>, edit: &mut Pedit, field: &Field, mut key: Key)
         if key.add && !edit.extended {
             return Err(plain());
         }
-        val = value(words.arg()?, field.kind)?;
+        val = value(words.value()?, field.kind)?;
     } else if matches(word, "decrement") {
         if !field.decrements {
-            return Err(TcError::usage("decrement command is not supported for this field"));
+            return Err(TcError::words("decrement command is not supported for this field"));
         }
         if !edit.extended {
             return Err(plain());
@@ -226,10 +226,10 @@ fn command(words: &mut Words<'_>, edit: &mut Pedit, field: &Field, mut key: Key)
         return Err(bad());
     }
     if words.take_abbreviation("retain") {
-        retain = number(words.arg()?, 0)?;
+        retain = number(words.value()?, 0)?;
     }
     if field.len > 4 && retain != u32::MAX {
-        return Err(TcError::usage("retain is not supported for fields longer the 32 bits"));
+        return Err(TcError::words("retain is not supported for fields longer the 32 bits"));
     }
     match field.kind {
         Kind::Mac => mac(edit, key, val),
@@ -277,7 +277,7 @@ fn pack(edit: &mut Pedit, key: Key, len: u32, val: u32, keep: u32, retain: u32) 
     let at = key.off & 3;
     let all = ((1u64 << (8 * len)) - 1) as u32;
     if val > all || keep > all {
-        return Err(TcError::usage(format!("pack_key{} bad value", 8 * len)));
+        return Err(TcError::words(format!("pack_key{} bad value", 8 * len)));
     }
     if at as u32 + len > 4 {
         let why = if len == 4 {
@@ -285,7 +285,7 @@ fn pack(edit: &mut Pedit, key: Key, len: u32, val: u32, keep: u32, retain: u32) 
         } else {
             format!("pack_key16 bad index value {at}")
         };
-        return Err(TcError::usage(why));
+        return Err(TcError::words(why));
     }
     if edit.keys.len() >= MAX_KEYS {
         return Err(bad());

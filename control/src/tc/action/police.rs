@@ -5,10 +5,10 @@ use skiff_dataplane::sched::act::{ActionKind, Control};
 use skiff_dataplane::sched::params::LinkLayer;
 
 use super::{ActionRequest, control, control_word, request};
-use crate::tc::filter::error::TcError;
-use crate::tc::filter::numbers::{self, print_rate, print_size};
+use crate::tc::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::{Words, duplicate, incomplete, invalid, matches};
+use crate::tc::units;
+use crate::tc::words::{Words, matches};
 
 const USAGE: &str = "Usage: ... police [ rate BPS burst BYTES[/BYTES] ] \n\
 \t\t[ pkts_rate RATE pkts_burst PACKETS ] [ mtu BYTES[/BYTES] ]\n\
@@ -32,7 +32,7 @@ struct Draft {
 pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     let mut draft = Draft::default();
     if words.is_empty() {
-        return Err(incomplete());
+        return Err(TcError::incomplete());
     }
     let mut any = false;
     while let Some(word) = words.peek() {
@@ -42,7 +42,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
         any = true;
     }
     if !any {
-        return Err(TcError::usage(""));
+        return Err(TcError::words(""));
     }
     draft.check()?;
     let Draft { police, exceed, index } = draft;
@@ -58,22 +58,20 @@ impl Draft {
         match word {
             _ if matches(word, "index") => {
                 let value = value(words)?;
-                self.index = Some(numbers::u32_in(value, 10).ok_or_else(|| invalid("index", value))?);
+                self.index = Some(units::u32_in(value, 10).ok_or_else(|| TcError::argument(value, "index"))?);
             }
             _ if matches(word, "burst") || word == "buffer" || word == "maxburst" => {
-                set(&mut p.burst, words, "buffer/burst", "buffer", size_and_cell)?;
+                set(&mut p.burst, words, "buffer/burst", "buffer", units::size_and_cell)?;
             }
-            "mtu" | "minburst" => set(&mut p.mtu, words, "mtu/minburst", "mtu", size_and_cell)?,
+            "mtu" | "minburst" => set(&mut p.mtu, words, "mtu/minburst", "mtu", units::size_and_cell)?,
             "mpu" => {
                 let mut mpu = u32::from(p.layer.mpu);
-                set(&mut mpu, words, "mpu", "mpu", numbers::size)?;
+                set(&mut mpu, words, "mpu", "mpu", units::size)?;
                 p.layer.mpu = mpu as u16;
             }
-            "rate" => set(&mut p.rate, words, "rate", "rate", numbers::rate)?,
-            "avrate" => set(&mut p.avrate, words, "avrate", "avrate", numbers::rate)?,
-            _ if matches(word, "peakrate") => {
-                set(&mut p.peakrate, words, "peakrate", "peakrate", numbers::rate)?
-            }
+            "rate" => set(&mut p.rate, words, "rate", "rate", rate)?,
+            "avrate" => set(&mut p.avrate, words, "avrate", "avrate", rate)?,
+            _ if matches(word, "peakrate") => set(&mut p.peakrate, words, "peakrate", "peakrate", rate)?,
             _ if is_control(word) => {
                 self.exceed = control(words, false)?;
             }
@@ -84,24 +82,24 @@ impl Draft {
             }
             _ if matches(word, "overhead") => {
                 let value = value(words)?;
-                let overhead = numbers::u32_in(value, 10).and_then(|n| u16::try_from(n).ok());
-                p.layer.overhead = overhead.ok_or_else(|| invalid("overhead", value))? as i16;
+                let overhead = units::u32_in(value, 10).and_then(|n| u16::try_from(n).ok());
+                p.layer.overhead = overhead.ok_or_else(|| TcError::argument(value, "overhead"))? as i16;
             }
             _ if matches(word, "linklayer") => {
                 let value = value(words)?;
                 p.layer.atm = match value {
                     _ if matches(value, "ethernet") => false,
                     _ if matches(value, "atm") || matches(value, "adsl") => true,
-                    _ => return Err(invalid("linklayer", value)),
+                    _ => return Err(TcError::argument(value, "linklayer")),
                 };
             }
             _ if matches(word, "pkts_rate") => {
-                set(&mut p.pkts_rate, words, "pkts_rate", "pkts_rate", |t| numbers::u64_in(t, 10))?;
+                set(&mut p.pkts_rate, words, "pkts_rate", "pkts_rate", |t| units::u64_in(t, 10))?;
             }
             _ if matches(word, "pkts_burst") => {
-                set(&mut p.pkts_burst, words, "pkts_burst", "pkts_burst", |t| numbers::u64_in(t, 10))?;
+                set(&mut p.pkts_burst, words, "pkts_burst", "pkts_burst", |t| units::u64_in(t, 10))?;
             }
-            "help" => return Err(TcError { exit: 255, text: USAGE.into() }),
+            "help" => return Err(TcError::usage(USAGE)),
             _ => return Ok(false),
         }
         Ok(true)
@@ -111,14 +109,14 @@ impl Draft {
     fn conform_exceed(&mut self, words: &mut Words<'_>) -> Result<(), TcError> {
         let word = words.peek().unwrap_or_default();
         if let Some((exceed, conform)) = word.split_once('/') {
-            let of = |word| control_word(word, true).ok_or_else(|| TcError::usage(""));
+            let of = |word| control_word(word, true).ok_or_else(|| TcError::words(""));
             (self.exceed, self.police.conform) = (Some(of(exceed)?), of(conform)?);
             words.skip();
             return Ok(());
         }
         let read = |words: &mut Words<'_>| {
             let word = words.peek().unwrap_or_default();
-            control(words, true)?.ok_or_else(|| TcError::usage(format!("Bad action type {word}")))
+            control(words, true)?.ok_or_else(|| TcError::words(format!("Bad action type {word}")))
         };
         self.exceed = Some(read(words)?);
         if words.take("/") {
@@ -130,7 +128,7 @@ impl Draft {
 
     fn check(&self) -> Result<(), TcError> {
         let Police { rate, burst, mtu, peakrate, avrate, pkts_rate, pkts_burst, .. } = self.police;
-        let bad = |text: &str| Err(TcError::usage(text));
+        let bad = |text: &str| Err(TcError::words(text));
         match () {
             () if rate != 0 && avrate != 0 => bad(""),
             () if rate == 0 && avrate == 0 && self.index.unwrap_or(0) == 0 && mtu == 0 && pkts_rate == 0 => {
@@ -156,7 +154,7 @@ fn is_control(word: &str) -> bool {
 
 fn value<'a>(words: &mut Words<'a>) -> Result<&'a str, TcError> {
     words.skip();
-    words.arg()
+    words.value()
 }
 
 /// Reads the value of an option that may be given once.
@@ -169,17 +167,15 @@ fn set<T: Default + PartialEq>(
 ) -> Result<(), TcError> {
     let value = value(words)?;
     if *place != T::default() {
-        return Err(duplicate(key, value));
+        return Err(TcError::duplicate(key, value));
     }
-    *place = read(value).ok_or_else(|| invalid(what, value))?;
+    *place = read(value).ok_or_else(|| TcError::argument(value, what))?;
     Ok(())
 }
 
-/// A size, and the cell of tc's rate table behind a slash, a power of two that has no meaning here.
-fn size_and_cell(text: &str) -> Option<u32> {
-    let (size, cell) = text.split_once('/').unwrap_or((text, "1"));
-    numbers::integer(cell).filter(|cell| *cell > 0 && cell.count_ones() == 1)?;
-    numbers::size(size)
+/// A rate; a policer has no link that a percentage could be of.
+fn rate(text: &str) -> Option<u64> {
+    units::rate(text, None)
 }
 
 /// Writes what it does; the first line has no name in front.
@@ -188,15 +184,15 @@ pub fn print(out: &mut Out, police: &Police, exceed: Control, index: u32, detail
     out.json_str("kind", "police");
     out.raw(format_args!(" police {index:#x} "));
     out.json_num("index", index);
-    out.raw(format_args!("rate {} ", print_rate(police.rate)));
+    out.raw(format_args!("rate {} ", units::show_rate(police.rate, false)));
     let burst = if police.rate == 0 { 0 } else { police.burst };
     let mtu = police.largest();
-    out.raw(format_args!("burst {} mtu {} ", print_size(burst), print_size(mtu)));
+    out.raw(format_args!("burst {} mtu {} ", units::show_size(burst.into()), units::show_size(mtu.into())));
     if police.peakrate != 0 {
-        out.raw(format_args!("peakrate {} ", print_rate(police.peakrate)));
+        out.raw(format_args!("peakrate {} ", units::show_rate(police.peakrate, false)));
     }
     if police.avrate != 0 {
-        out.raw(format_args!("avrate {} ", print_rate(police.avrate)));
+        out.raw(format_args!("avrate {} ", units::show_rate(police.avrate, false)));
     }
     if police.pkts_rate != 0 {
         out.num("pkts_rate", "pkts_rate ", police.pkts_rate, " ");
@@ -208,7 +204,7 @@ pub fn print(out: &mut Out, police: &Police, exceed: Control, index: u32, detail
         conform => super::print::control(out, "/", conform, " "),
     }
     let overhead = if police.rate == 0 { 0 } else { overhead as u16 };
-    out.shown("overhead", overhead, format_args!("overhead {} ", print_size(overhead.into())));
+    out.shown("overhead", overhead, format_args!("overhead {} ", units::show_size(overhead.into())));
     if atm || details {
         out.str("linklayer", "linklayer ", if atm { "atm" } else { "ethernet" }, " ");
     }

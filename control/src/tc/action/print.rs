@@ -5,7 +5,7 @@ use skiff_dataplane::sched::act::{ActionCounts, ActionKind, ActionSpec, Control}
 use super::{csum, gact, mirred, pedit, police, skbedit, vlan};
 use crate::tc::filter::numbers;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::Devices;
+use crate::tc::request::{Devices, Show};
 
 /// An action and its statistics, as they are now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,19 +24,6 @@ pub struct ActionRow {
     pub counts: ActionCounts,
     /// The time now, nanoseconds since the router's origin.
     pub now: u64,
-}
-
-/// What `tc` was asked to show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Show {
-    /// `-s`.
-    pub stats: bool,
-    /// `-d`.
-    pub details: bool,
-    /// `-j`.
-    pub json: bool,
-    /// `-p`, of text.
-    pub pretty: bool,
 }
 
 /// Writes what follows an action.

@@ -6,10 +6,10 @@ use skiff_dataplane::sched::handle::TcHandle;
 use skiff_dataplane::skb::pkt_type;
 
 use super::{ActionRequest, request};
-use crate::tc::filter::error::TcError;
-use crate::tc::filter::numbers;
+use crate::tc::error::TcError;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::{Words, matches};
+use crate::tc::units;
+use crate::tc::words::{Words, matches};
 
 const USAGE: &str = "Usage: ... skbedit <[QM] [PM] [MM] [PT] [IF]>\n\
 QM = queue_mapping QUEUE_MAPPING\n\
@@ -36,22 +36,22 @@ const TYPES: [(&str, u8); 4] = [
 pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     words.more()?;
     let mut edit = Skbedit::default();
-    let bad = |text: String| TcError::usage(text);
+    let bad = |text: String| TcError::words(text);
     while let Some(word) = words.peek() {
         match word {
             _ if matches(word, "queue_mapping") => {
-                let queue = numbers::u32_in(value(words)?, 10).and_then(|n| u16::try_from(n).ok());
+                let queue = units::u32_in(value(words)?, 10).and_then(|n| u16::try_from(n).ok());
                 edit.queue_mapping = Some(queue.ok_or_else(|| bad("Illegal queue_mapping".into()))?);
             }
             _ if matches(word, "priority") => {
-                let class = numbers::classid(value(words)?).ok_or_else(|| bad("Illegal priority".into()))?;
+                let class = units::classid(value(words)?).ok_or_else(|| bad("Illegal priority".into()))?;
                 edit.priority = Some(class.0);
             }
             _ if matches(word, "mark") => {
                 let text = value(words)?;
                 let (mark, mask) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
-                let mark = numbers::u32_in(mark, 0).ok_or_else(|| bad("Illegal mark".into()))?;
-                let read = |mask| numbers::u32_in(mask, 0).ok_or_else(|| bad("Illegal mask".into()));
+                let mark = units::u32_in(mark, 0).ok_or_else(|| bad("Illegal mark".into()))?;
+                let read = |mask| units::u32_in(mask, 0).ok_or_else(|| bad("Illegal mask".into()));
                 edit.mark = Some((mark, mask.map_or(Ok(u32::MAX), read)?));
             }
             _ if matches(word, "ptype") => {
@@ -63,7 +63,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
                 edit.inherit_dsfield = true;
                 words.skip();
             }
-            _ if matches(word, "help") => return Err(TcError { exit: 255, text: USAGE.into() }),
+            _ if matches(word, "help") => return Err(TcError::usage(USAGE)),
             _ => break,
         }
     }
@@ -71,14 +71,14 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     let index = super::index(words, "skbedit: Illegal \"index\"")?;
     let empty = edit == Skbedit::default();
     if empty && index.is_none() {
-        return Err(TcError::usage(USAGE));
+        return Err(TcError::words(USAGE));
     }
     Ok(ActionRequest { bare: empty, ..request(ActionKind::Skbedit(edit), next, index) })
 }
 
 fn value<'a>(words: &mut Words<'a>) -> Result<&'a str, TcError> {
     words.skip();
-    words.arg()
+    words.value()
 }
 
 /// Writes what it does.

@@ -8,7 +8,7 @@ use skiff_dataplane::time::Instant;
 
 use super::print::ActionRow;
 use super::{ActionCommand, ActionRequest};
-use crate::tc::filter::error::TcError;
+use crate::tc::error::{Errno, TcError};
 
 /// An action by kind and number.
 pub type ActionRef = (&'static str, u32);
@@ -62,7 +62,7 @@ impl ActionTable {
             ActionCommand::Delete(which) => {
                 let found = self.found(which)?;
                 if found.iter().any(|key| self.instances.get(key).is_some_and(|i| i.binds > 0)) {
-                    return Err(unknown_action(TcError::refused("Failed to delete TC action")));
+                    return Err(unknown_action(TcError::filter_refused("Failed to delete TC action")));
                 }
                 found.iter().for_each(|key| self.remove(*key));
                 Ok(Outcome::Nothing)
@@ -75,7 +75,7 @@ impl ActionTable {
             ActionCommand::Flush(kind) => {
                 if self.instances.iter().any(|(key, i)| key.0 == kind && i.binds > 0) {
                     let text = "RTNETLINK answers: Operation not permitted\nWe have an error flushing";
-                    return Err(TcError::usage(text));
+                    return Err(TcError::words(text));
                 }
                 self.instances.retain(|key, _| key.0 != kind);
                 self.taken_below.clear();
@@ -92,7 +92,9 @@ impl ActionTable {
     fn found(&self, which: &[(String, u32)]) -> Result<Vec<ActionRef>, TcError> {
         let find = |(kind, index): &(String, u32)| {
             let key = self.instances.keys().find(|key| key.0 == kind && key.1 == *index).copied();
-            key.ok_or_else(|| unknown_action(TcError::refused("TC action with specified index not found")))
+            key.ok_or_else(|| {
+                unknown_action(TcError::filter_refused("TC action with specified index not found"))
+            })
         };
         which.iter().map(find).collect()
     }
@@ -100,7 +102,7 @@ impl ActionTable {
     fn modify(&mut self, request: &ActionRequest, replace: bool, now: Instant) -> Result<(), TcError> {
         let kind = request.spec.kind.name();
         match self.instances.get_mut(&(kind, request.index)) {
-            Some(_) if !replace => Err(TcError::errno("File exists")),
+            Some(_) if !replace => Err(TcError::filter_errno(Errno::Exists)),
             Some(instance) => {
                 instance.action = Arc::new(instance.action.changed(request.spec.clone()));
                 Ok(())
@@ -205,8 +207,8 @@ fn missing(kind: &ActionKind) -> Option<TcError> {
     match kind {
         // These need no parameters.
         ActionKind::Gact(_) | ActionKind::Police(_) => None,
-        ActionKind::Mirred(_) => Some(TcError::refused("act_mirred: Unknown mirred option")),
-        _ => Some(TcError::errno("Invalid argument")),
+        ActionKind::Mirred(_) => Some(TcError::filter_refused("act_mirred: Unknown mirred option")),
+        _ => Some(TcError::filter_errno(Errno::Invalid)),
     }
 }
 

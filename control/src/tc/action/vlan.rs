@@ -5,10 +5,11 @@ use skiff_dataplane::sched::act::vlan::VlanAct;
 use skiff_dataplane::sched::act::{ActionKind, Control};
 
 use super::{ActionRequest, request};
-use crate::tc::filter::error::TcError;
+use crate::tc::error::{Errno, TcError};
 use crate::tc::filter::numbers;
 use crate::tc::filter::out::Out;
-use crate::tc::filter::words::{Words, invalid, matches};
+use crate::tc::units;
+use crate::tc::words::{Words, matches};
 
 const USAGE: &str = "Usage: vlan pop [CONTROL]\n       \
 vlan push [ protocol VLANPROTO ] id VLANID [ priority VLANPRIO ] [CONTROL]\n       \
@@ -19,7 +20,7 @@ CONTROL := reclassify | pipe | drop | continue | pass |\n                  \
 goto chain <CHAIN_INDEX>\n";
 
 fn usage(text: &str) -> TcError {
-    TcError::usage(format!("{text}\n{USAGE}"))
+    TcError::words(format!("{text}\n{USAGE}"))
 }
 
 /// Reads what follows the word.
@@ -34,7 +35,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
                 return Err(usage(&format!("unexpected \"{word}\" - action already specified")));
             }
             if act.ends_with("_eth") {
-                return Err(TcError::usage(format!("\"{act}\" is not supported")));
+                return Err(TcError::words(format!("\"{act}\" is not supported")));
             }
             what = Some(act);
             words.skip();
@@ -44,28 +45,31 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
             break;
         };
         if !matches!(what, Some("push" | "modify")) {
-            return Err(invalid("only valid for push/modify", word));
+            return Err(TcError::argument(word, "only valid for push/modify"));
         }
         words.skip();
-        let value = words.arg()?;
-        let number = || numbers::u32_in(value, 0);
+        let value = words.value()?;
+        let number = || units::u32_in(value, 0);
         match key {
             "id" => {
                 let vid = number().and_then(|n| u16::try_from(n).ok());
-                id = Some(vid.ok_or_else(|| invalid("id is invalid", value))?);
+                id = Some(vid.ok_or_else(|| TcError::argument(value, "id is invalid"))?);
             }
             "protocol" => {
-                let tpid = numbers::protocol(value).ok_or_else(|| invalid("protocol is invalid", value))?;
+                let tpid = numbers::protocol(value)
+                    .ok_or_else(|| TcError::argument(value, "protocol is invalid"))?;
                 proto = VlanProto::from_tpid(tpid).ok_or_else(|| usage("protocol not supported"))?;
             }
             _ => {
-                prio =
-                    Some(number().filter(|n| *n < 8).ok_or_else(|| invalid("prio is invalid", value))? as u8)
+                prio = Some(
+                    number().filter(|n| *n < 8).ok_or_else(|| TcError::argument(value, "prio is invalid"))?
+                        as u8,
+                )
             }
         }
     }
     if words.abbreviates("help") {
-        return Err(TcError { exit: 255, text: USAGE.into() });
+        return Err(TcError::usage(USAGE));
     }
     let next = super::control(words, false).ok().flatten().unwrap_or(Control::Pipe);
     let index = super::index(words, "vlan: Illegal \"index\"")?;
@@ -77,7 +81,7 @@ pub fn parse(words: &mut Words<'_>) -> Result<ActionRequest, TcError> {
     };
     let id_is_too_large = id.is_some_and(|id| id > 0xfff);
     if id_is_too_large {
-        return Err(TcError::errno("Numerical result out of range"));
+        return Err(TcError::filter_errno(Errno::OutOfRange));
     }
     Ok(ActionRequest { bare: what.is_none(), ..request(ActionKind::Vlan(act), next, index) })
 }

@@ -5,11 +5,12 @@ mod print;
 use skiff_dataplane::sched::cls::ematch::{Cmp, Layer, MAX_DEPTH, Match, Meta, Operand, Relation, Tree};
 use skiff_dataplane::sched::cls::u32::Key;
 
-use super::error::TcError;
 use super::matchall::number;
-use super::numbers;
-use super::words::{Devices, Words};
 use super::{Common, Options, usage, what};
+use crate::tc::error::TcError;
+use crate::tc::request::Devices;
+use crate::tc::units;
+use crate::tc::words::Words;
 
 pub use print::print;
 
@@ -64,7 +65,7 @@ fn expression(words: &mut Words<'_>) -> Result<Tree, TcError> {
 }
 
 fn bad(why: &str) -> TcError {
-    TcError::usage(format!("{why}\n... \n{}Illegal \"ematch\"", usage::EMATCH))
+    TcError::words(format!("{why}\n... \n{}Illegal \"ematch\"", usage::EMATCH))
 }
 
 struct Parser<'a, 'w> {
@@ -141,7 +142,7 @@ impl Parser<'_, '_> {
                     "nbyte" => args.nbyte(),
                     "meta" => args.meta(),
                     _ => {
-                        return Err(TcError::usage(format!("Unknown ematch \"{kind}\"\nIllegal \"ematch\"")));
+                        return Err(TcError::words(format!("Unknown ematch \"{kind}\"\nIllegal \"ematch\"")));
                     }
                 };
                 leaf.map(Tree::Leaf).map_err(|why| bad(&format!("{kind}: {why}")))
@@ -256,7 +257,7 @@ impl<'a> Args<'a> {
     }
 
     fn number(&self, at: usize, why: Why) -> Result<u32, Why> {
-        self.word(at).and_then(|word| numbers::u64_in(word, 0)).map(|n| n as u32).ok_or(why)
+        self.word(at).and_then(|word| units::u64_in(word, 0)).map(|n| n as u32).ok_or(why)
     }
 
     fn align(&self) -> Result<u8, Why> {
@@ -322,7 +323,7 @@ impl<'a> Args<'a> {
         if self.args.len() > end {
             return Err("unexpected trailer");
         }
-        let mut off = numbers::integer(text).ok_or("invalid offset")?;
+        let mut off = units::signed(text).ok_or("invalid offset")?;
         let bits = 8 * u32::from(align);
         if align < 4 && (val >> bits != 0 || mask >> bits != 0) {
             return Err("illegal key or mask");
@@ -390,7 +391,7 @@ impl<'a> Args<'a> {
             Some(Token::Word(word)) => word.as_str(),
             _ => return Err("missing operand"),
         };
-        if let Some(number) = numbers::u64_in(word, 0) {
+        if let Some(number) = units::u64_in(word, 0) {
             return Ok((plain(Meta::Value(number as u32)), at + 1));
         }
         let what = match word {

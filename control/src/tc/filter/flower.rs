@@ -8,10 +8,11 @@ use skiff_dataplane::sched::cls::flow::{Flower, word};
 use skiff_dataplane::skb::eth::{ETH_P_ARP, ETH_P_IP, ETH_P_IPV6};
 use skiff_dataplane::skb::ipv4::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP};
 
-use super::error::TcError;
 use super::numbers;
-use super::words::{Words, invalid, matches};
 use super::{Common, Options};
+use crate::tc::error::TcError;
+use crate::tc::units;
+use crate::tc::words::{Words, matches};
 
 const IPPROTO_SCTP: u8 = 132;
 const ETH_P_RARP: u16 = 0x8035;
@@ -63,7 +64,7 @@ struct Draft {
 }
 
 fn illegal(what: &str) -> TcError {
-    TcError::usage(format!("Illegal \"{what}\""))
+    TcError::words(format!("Illegal \"{what}\""))
 }
 
 /// Reads number and options of a filter for `protocol`.
@@ -74,7 +75,7 @@ pub fn parse(
 ) -> Result<(u32, Options), TcError> {
     let number = match handle {
         None => 0,
-        Some(text) => numbers::u32_in(text, 0).ok_or_else(|| illegal("handle"))?,
+        Some(text) => units::u32_in(text, 0).ok_or_else(|| illegal("handle"))?,
     };
     let tc_proto = protocol.unwrap_or(0);
     let mut draft = Draft {
@@ -138,13 +139,13 @@ impl Draft {
         ];
         let Some(key) = KEYS.into_iter().find(|key| matches(name, key)) else {
             if UNSUPPORTED.iter().any(|key| matches(name, key)) {
-                return Err(TcError::usage(format!("\"{name}\" is not supported")));
+                return Err(TcError::words(format!("\"{name}\" is not supported")));
             }
             let first = if name == "help" { String::new() } else { format!("What is \"{name}\"?\n") };
-            return Err(TcError::usage(format!("{first}{}", super::usage::FLOWER)));
+            return Err(TcError::words(format!("{first}{}", super::usage::FLOWER)));
         };
         words.skip();
-        let value = words.arg()?;
+        let value = words.value()?;
         self.key(key, value)
     }
 
@@ -205,12 +206,13 @@ impl Draft {
                 (false, _) => " and num_of_vlans is 0",
             };
             let which = if key.ends_with("type") { "ethertype" } else { which };
-            return Err(TcError::usage(format!(
+            return Err(TcError::words(format!(
                 "Can't set \"{key}\" if {which} isn't 802.1Q or 802.1AD{vlans}"
             )));
         }
         if key.ends_with("ethtype") {
-            let proto = numbers::protocol(value).ok_or_else(|| invalid("invalid vlan_ethtype", value))?;
+            let proto =
+                numbers::protocol(value).ok_or_else(|| TcError::argument(value, "invalid vlan_ethtype"))?;
             if inner {
                 self.eth_type = proto;
             } else {
@@ -224,7 +226,7 @@ impl Draft {
             }
             return Ok(());
         }
-        let number = numbers::u32_in(value, 10).ok_or_else(|| illegal(key))?;
+        let number = units::u32_in(value, 10).ok_or_else(|| illegal(key))?;
         let (most, shift) = if key.ends_with("id") { (0xfff, 0) } else { (7, 13) };
         if number > most {
             return Err(illegal(key));
@@ -257,7 +259,7 @@ impl Draft {
     }
 
     fn protocol(&mut self, value: &str) -> Result<(), TcError> {
-        let wrong = || TcError::usage("Illegal \"eth_type\" for ip proto\nIllegal \"ip_proto\"");
+        let wrong = || TcError::words("Illegal \"eth_type\" for ip proto\nIllegal \"ip_proto\"");
         let (v4, v6) = (self.eth_type == ETH_P_IP, self.eth_type == ETH_P_IPV6);
         if !v4 && !v6 {
             return Err(wrong());
@@ -302,8 +304,8 @@ impl Draft {
     }
 
     fn port(&mut self, value: &str, source: bool) -> Result<(), TcError> {
-        let none = || TcError::usage("");
-        let number = |text: &str| numbers::u32_in(text, 10).and_then(|n| u16::try_from(n).ok());
+        let none = || TcError::words("");
+        let number = |text: &str| units::u32_in(text, 10).and_then(|n| u16::try_from(n).ok());
         if !matches!(self.ip_proto, Some(IPPROTO_TCP | IPPROTO_UDP | IPPROTO_SCTP)) {
             return Err(none());
         }
@@ -313,7 +315,7 @@ impl Draft {
                 return Err(none());
             }
             if range.1 <= range.0 {
-                return Err(TcError::usage("max value should be greater than min value"));
+                return Err(TcError::words("max value should be greater than min value"));
             }
             let flower = &mut self.options.flower;
             let place = if source { &mut flower.src_ports } else { &mut flower.dst_ports };
@@ -322,7 +324,7 @@ impl Draft {
         }
         let (port, mask) = match value.split_once('/') {
             Some((port, mask)) => {
-                let read = |text: &str| numbers::u32_in(text, 0).filter(|n| *n <= 0xffff).ok_or_else(none);
+                let read = |text: &str| units::u32_in(text, 0).filter(|n| *n <= 0xffff).ok_or_else(none);
                 (read(port)?, read(mask)?)
             }
             None => (number(value).filter(|port| *port != 0).ok_or_else(none)?.into(), 0xffff),
@@ -333,7 +335,7 @@ impl Draft {
 
     fn tcp_flags(&mut self, value: &str) -> Option<()> {
         let (flags, mask) = value.split_once('/').unwrap_or((value, "fff"));
-        let read = |text: &str| numbers::u32_in(text, 16).filter(|n| *n <= 0xfff);
+        let read = |text: &str| units::u32_in(text, 16).filter(|n| *n <= 0xfff);
         let (flags, mask) = (read(flags)?, read(mask)?);
         self.set(word::TCP_TOS_TTL, 16, flags, mask);
         Some(())
@@ -383,7 +385,7 @@ impl FlowerOptions {
 }
 
 fn byte(text: &str, base: u32) -> Option<u8> {
-    numbers::u32_in(text, base)?.try_into().ok()
+    units::u32_in(text, base)?.try_into().ok()
 }
 
 /// A byte in one of these bases, and its mask in another.
@@ -400,7 +402,7 @@ fn mask_of(len: u32) -> u32 {
 
 /// A length, or a mask of IPv4.
 fn prefix_len(text: &str) -> Option<u32> {
-    numbers::u32_in(text, 0).or_else(|| {
+    units::u32_in(text, 0).or_else(|| {
         let mask = text.parse::<Ipv4Addr>().ok()?.to_bits();
         (mask.leading_ones() + mask.trailing_zeros() == 32).then_some(mask.leading_ones())
     })
@@ -412,7 +414,7 @@ fn mac_and_mask(text: &str) -> Option<(MacAddr, MacAddr)> {
     let addr: MacAddr = addr.parse().ok()?;
     let mask = match mask {
         None => MacAddr::BROADCAST,
-        Some(mask) => match numbers::u32_in(mask, 10) {
+        Some(mask) => match units::u32_in(mask, 10) {
             Some(bits) if bits <= 48 => {
                 let word = u64::MAX.checked_shl(64 - bits).unwrap_or(0).to_be_bytes();
                 MacAddr(*word.first_chunk()?)

@@ -1,9 +1,9 @@
 //! fw: the firewall mark (tc-fw(8)).
 
-use super::error::TcError;
-use super::numbers;
-use super::words::Words;
 use super::{Common, Options, what};
+use crate::tc::error::TcError;
+use crate::tc::units;
+use crate::tc::words::Words;
 
 const USAGE: &str = "Usage: ... fw [ classid CLASSID ] [ indev DEV ] [ action ACTION_SPEC ]\n\
 \tCLASSID := Push matching packets to the class identified by CLASSID with format X:Y\n\
@@ -29,9 +29,9 @@ pub fn parse(handle: Option<&str>, words: &mut Words<'_>) -> Result<(u32, Option
     let (mut mark, mut options) = (0, FwOptions::default());
     if let Some(text) = handle {
         let (value, mask) = text.split_once('/').map_or((text, None), |(value, mask)| (value, Some(mask)));
-        mark = numbers::u32_in(value, 0).ok_or_else(|| TcError::usage("Illegal \"handle\""))?;
+        mark = units::u32_in(value, 0).ok_or_else(|| TcError::words("Illegal \"handle\""))?;
         if let Some(mask) = mask {
-            let mask = numbers::u32_in(mask, 0).ok_or_else(|| TcError::usage("Illegal \"handle\" mask"))?;
+            let mask = units::u32_in(mask, 0).ok_or_else(|| TcError::words("Illegal \"handle\" mask"))?;
             options.mask = Some(mask);
         }
     }
@@ -43,7 +43,7 @@ pub fn parse(handle: Option<&str>, words: &mut Words<'_>) -> Result<(u32, Option
             options.common.option_with(words, "flowid")?;
         } else if word == "indev" {
             words.skip();
-            let name = words.peek().ok_or_else(|| TcError::usage("Illegal indev"))?;
+            let name = words.peek().ok_or_else(|| TcError::words("Illegal indev"))?;
             options.indev = Some(name.into());
             words.skip();
         } else if word.starts_with("skip_") || !options.common.option(words, true).map_err(fw_action)? {

@@ -1,9 +1,9 @@
 //! matchall: every packet (tc-matchall(8)).
 
-use super::error::TcError;
-use super::numbers;
-use super::words::Words;
 use super::{Common, Options, what};
+use crate::tc::error::TcError;
+use crate::tc::units;
+use crate::tc::words::Words;
 
 const USAGE: &str = "Usage: ... matchall [skip_sw | skip_hw]\n                 \
 [ action ACTION_SPEC ] [ classid CLASSID ]\n\n\
@@ -41,7 +41,7 @@ pub(super) fn number(handle: Option<&str>) -> Result<u32, TcError> {
     if end == 0 {
         return Ok(0);
     }
-    let number = numbers::u64_in(&text[..text.len() - digits.len() + end], 0);
-    let illegal = || TcError::usage(format!("Illegal handle \"{text}\", must be numeric."));
+    let number = units::u64_in(&text[..text.len() - digits.len() + end], 0);
+    let illegal = || TcError::words(format!("Illegal handle \"{text}\", must be numeric."));
     number.filter(|n| i64::try_from(*n).is_ok_and(|n| n != i64::MAX)).map(|n| n as u32).ok_or_else(illegal)
 }

@@ -4,7 +4,6 @@
 //! is there as tc does. None of it does any I/O.
 
 pub mod basic;
-pub mod error;
 pub mod flower;
 pub mod fw;
 pub mod matchall;
@@ -14,15 +13,15 @@ pub mod print;
 pub mod table;
 pub mod u32;
 mod usage;
-pub mod words;
 
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::sched::cls::ETH_P_ALL;
 use skiff_dataplane::sched::handle::TcHandle;
 
-use self::error::TcError;
-use self::words::{Words, duplicate, invalid, matches};
 use super::action::ActionRequest;
+use crate::tc::error::TcError;
+use crate::tc::units;
+use crate::tc::words::{Words, matches};
 
 /// `ingress` of `clsact`, and the parent of filters of `ingress`.
 pub const INGRESS: TcHandle = TcHandle(0xffff_fff2);
@@ -173,7 +172,7 @@ fn verb(word: &str) -> Result<Verb, TcError> {
 }
 
 fn fail(text: &str) -> TcError {
-    TcError { exit: 255, text: text.into() }
+    TcError::usage(text)
 }
 
 /// What has been read so far.
@@ -206,35 +205,37 @@ impl<'a> Draft<'a> {
             "dev" => once(&mut self.dev, "dev", words, Ok)?,
             _ if matches(word, "block") => {
                 words.skip();
-                words.arg()?;
-                return Err(TcError::refused("Specified block index is not supported"));
+                words.value()?;
+                return Err(TcError::filter_refused("Specified block index is not supported"));
             }
             "root" => self.attach(TcHandle::ROOT, word, words)?,
             "ingress" => self.attach(INGRESS, word, words)?,
             "egress" => self.attach(EGRESS, word, words)?,
             "parent" => {
                 words.skip();
-                let value = words.arg()?;
+                let value = words.value()?;
                 if self.parent != TcHandle::UNSPEC {
-                    return Err(duplicate("parent", value));
+                    return Err(TcError::duplicate("parent", value));
                 }
                 let what = if self.verb == Verb::Show { "invalid parent ID" } else { "Invalid parent ID" };
-                self.parent = numbers::classid(value).ok_or_else(|| invalid(what, value))?;
+                self.parent = units::classid(value).ok_or_else(|| TcError::argument(value, what))?;
             }
             "handle" => once(&mut self.handle, "handle", words, Ok)?,
             _ if matches(word, "preference") || matches(word, "priority") => {
                 let what =
                     if self.verb == Verb::Show { "invalid preference" } else { "invalid priority value" };
                 let mut pref = (self.pref != 0).then_some(self.pref);
-                let read = |text: &str| numbers::u32_in(text, 0).and_then(|n| u16::try_from(n).ok());
-                once(&mut pref, "priority", words, |text| read(text).ok_or_else(|| invalid(what, text)))?;
+                let read = |text: &str| units::u32_in(text, 0).and_then(|n| u16::try_from(n).ok());
+                once(&mut pref, "priority", words, |text| {
+                    read(text).ok_or_else(|| TcError::argument(text, what))
+                })?;
                 self.pref = pref.unwrap_or(0);
             }
             _ if matches(word, "protocol") => once(&mut self.protocol, "protocol", words, |text| {
-                numbers::protocol(text).ok_or_else(|| invalid("invalid protocol", text))
+                numbers::protocol(text).ok_or_else(|| TcError::argument(text, "invalid protocol"))
             })?,
             _ if matches(word, "chain") => once(&mut self.chain, "chain", words, |text| {
-                numbers::u32_in(text, 0).ok_or_else(|| invalid("invalid chain index value", text))
+                units::u32_in(text, 0).ok_or_else(|| TcError::argument(text, "invalid chain index value"))
             })?,
             _ if matches(word, "estimator") && !matches!(self.verb, Verb::Get | Verb::Show) => {
                 return Err(fail("Rate estimators are not supported"));
@@ -275,7 +276,7 @@ impl<'a> Draft<'a> {
         let dev = match self.dev {
             None => None,
             Some(name) => {
-                let unknown = || TcError::usage(format!("Cannot find device \"{name}\""));
+                let unknown = || TcError::words(format!("Cannot find device \"{name}\""));
                 Some(words.devices.index(name).ok_or_else(unknown)?)
             }
         };
@@ -314,9 +315,9 @@ fn once<'a, T>(
     read: impl Fn(&'a str) -> Result<T, TcError>,
 ) -> Result<(), TcError> {
     words.skip();
-    let value = words.arg()?;
+    let value = words.value()?;
     if place.is_some() {
-        return Err(duplicate(key, value));
+        return Err(TcError::duplicate(key, value));
     }
     *place = Some(read(value)?);
     Ok(())
@@ -336,11 +337,11 @@ fn of_kind(
         "flower" => flower::parse(handle, protocol, words),
         "basic" => basic::parse(handle, words),
         _ => match words.peek() {
-            Some(option) => Err(TcError::usage(format!(
+            Some(option) => Err(TcError::words(format!(
                 "Unknown filter \"{kind}\", hence option \"{option}\" is unparsable"
             ))),
             None if handle.is_some() => {
-                Err(TcError::usage(format!("Unknown filter \"{kind}\", hence handle is unparsable")))
+                Err(TcError::words(format!("Unknown filter \"{kind}\", hence handle is unparsable")))
             }
             None => Ok((0, Options::None)),
         },
@@ -353,7 +354,7 @@ impl Common {
         if words.abbreviates("classid") || words.is("flowid") {
             words.skip();
             words.more()?;
-            let class = words.classid().ok_or_else(|| TcError::usage("Illegal \"classid\""))?;
+            let class = words.classid().ok_or_else(|| TcError::words("Illegal \"classid\""))?;
             self.classid = Some(class);
         } else if words.abbreviates("action") {
             words.skip();
@@ -380,7 +381,7 @@ impl Common {
         if words.abbreviates(class) {
             words.skip();
             words.more()?;
-            let class = words.classid().ok_or_else(|| TcError::usage("Illegal \"classid\""))?;
+            let class = words.classid().ok_or_else(|| TcError::words("Illegal \"classid\""))?;
             self.classid = Some(class);
             return Ok(true);
         }
@@ -390,7 +391,7 @@ impl Common {
     /// What tc refuses at the end.
     fn check(&self) -> Result<(), TcError> {
         match self.skip_hw && self.skip_sw {
-            true => Err(TcError::usage("skip_hw and skip_sw are mutually exclusive")),
+            true => Err(TcError::words("skip_hw and skip_sw are mutually exclusive")),
             false => Ok(()),
         }
     }
@@ -399,8 +400,8 @@ impl Common {
 /// tc's answer to a word no kind knows: the word, and the kind's usage.
 fn what(word: &str, usage: &str) -> TcError {
     match word {
-        "help" => TcError::usage(usage),
-        _ => TcError::usage(format!("What is \"{word}\"?\n{usage}")),
+        "help" => TcError::words(usage),
+        _ => TcError::words(format!("What is \"{word}\"?\n{usage}")),
     }
 }
 

@@ -11,9 +11,9 @@ use skiff_dataplane::sched::handle::TcHandle;
 
 use super::numbers::print_protocol;
 use super::out::Out;
-use super::words::Devices;
 use super::{EGRESS, FilterCommand, INGRESS};
-use crate::tc::action::print::{self, ActionRow, Show};
+use crate::tc::action::print::{self, ActionRow};
+use crate::tc::request::{Devices, Show};
 
 /// A filter as it is shown; the first row of a preference has no options.
 #[derive(Clone, Debug, PartialEq, Eq)]

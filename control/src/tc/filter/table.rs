@@ -18,10 +18,10 @@ use skiff_dataplane::sched::cls::{FilterCells, FilterKind, FilterProgram, Filter
 use skiff_dataplane::sched::handle::TcHandle;
 use skiff_dataplane::time::Instant;
 
-use super::error::TcError;
-use super::words::Devices;
 use super::{Common, FilterCommand, Options, Verb};
 use crate::tc::action::table::{ActionRef, ActionTable};
+use crate::tc::error::{Errno, TcError};
+use crate::tc::request::Devices;
 
 /// First preference that is given when none is asked for; the next is one less.
 const AUTO_PREF: u16 = 0xc000;
@@ -128,10 +128,10 @@ impl FilterTable {
         let create = command.verb != Verb::Change;
         let chain = command.chain.unwrap_or(0);
         if chain > 0x0fff_ffff {
-            return Err(TcError::refused("Specified chain index exceeds upper limit"));
+            return Err(TcError::filter_refused("Specified chain index exceeds upper limit"));
         }
         if command.pref == 0 && !create {
-            return Err(TcError::refused("Invalid filter command with priority of zero"));
+            return Err(TcError::filter_refused("Invalid filter command with priority of zero"));
         }
         let pref = match command.pref {
             0 => self.auto_pref(chain)?,
@@ -143,10 +143,12 @@ impl FilterTable {
             None => self.create_pref(key, command, create)?,
             Some(there) => {
                 if command.protocol.is_some_and(|protocol| protocol != there.protocol) {
-                    return Err(TcError::refused("Protocol mismatch for filter with specified priority"));
+                    return Err(TcError::filter_refused(
+                        "Protocol mismatch for filter with specified priority",
+                    ));
                 }
                 if command.kind.as_ref().is_some_and(|kind| *kind != there.kind) {
-                    return Err(TcError::refused("Specified filter kind does not match existing one"));
+                    return Err(TcError::filter_refused("Specified filter kind does not match existing one"));
                 }
             }
         }
@@ -162,20 +164,22 @@ impl FilterTable {
         let lowest = self.prefs.range((chain, 0x8000)..=(chain, u16::MAX)).next().map(|((_, pref), _)| *pref);
         match lowest {
             None => Ok(AUTO_PREF),
-            Some(0x8000) => Err(TcError::errno("Invalid argument")),
+            Some(0x8000) => Err(TcError::filter_errno(Errno::Invalid)),
             Some(lowest) => Ok(lowest - 1),
         }
     }
 
     fn create_pref(&mut self, key: (u32, u16), command: &FilterCommand, create: bool) -> Result<(), TcError> {
         if command.kind.is_none() || command.protocol.is_none() && create {
-            return Err(TcError::refused("Filter kind and protocol must be specified"));
+            return Err(TcError::filter_refused("Filter kind and protocol must be specified"));
         }
         let (Some(kind), true) = (&command.kind, create) else {
-            return Err(TcError::refused("Need both RTM_NEWTFILTER and NLM_F_CREATE to create a new filter"));
+            return Err(TcError::filter_refused(
+                "Need both RTM_NEWTFILTER and NLM_F_CREATE to create a new filter",
+            ));
         };
         if !KINDS.contains(&kind.as_str()) {
-            return Err(TcError::refused("TC classifier not found"));
+            return Err(TcError::filter_refused("TC classifier not found"));
         }
         if kind == "u32" {
             self.add_root(key)?;
@@ -195,10 +199,10 @@ impl FilterTable {
     ) -> Result<(), TcError> {
         let there = self.find(key, command.handle);
         match (there, command.verb) {
-            (None, Verb::Change) => {
-                Err(TcError::refused("Need both RTM_NEWTFILTER and NLM_F_CREATE to create a new filter"))
-            }
-            (Some(_), Verb::Add) => Err(TcError::refused("Filter already exists")),
+            (None, Verb::Change) => Err(TcError::filter_refused(
+                "Need both RTM_NEWTFILTER and NLM_F_CREATE to create a new filter",
+            )),
+            (Some(_), Verb::Add) => Err(TcError::filter_refused("Filter already exists")),
             (there, _) => match &command.options {
                 Some(Options::U32(options)) => self.set_u32(key, there, command.handle, options, cx),
                 Some(Options::Fw(options)) => self.set_fw(key, there, command.handle, options, cx),
@@ -213,10 +217,12 @@ impl FilterTable {
     /// A filter without options.
     fn set_nothing(&self, key: (u32, u16), handle: u32) -> Result<(), TcError> {
         match self.prefs.get(&key).map(|pref| pref.kind.as_str()) {
-            Some("u32") if handle != 0 => Err(TcError::refused("cls_u32: Filter handle requires options")),
+            Some("u32") if handle != 0 => {
+                Err(TcError::filter_refused("cls_u32: Filter handle requires options"))
+            }
             // u32 makes its first table, fw takes marks for classes.
             Some("u32" | "fw") if handle == 0 => Ok(()),
-            _ => Err(TcError::errno("Invalid argument")),
+            _ => Err(TcError::filter_errno(Errno::Invalid)),
         }
     }
 
@@ -241,22 +247,24 @@ impl FilterTable {
         let chain = command.chain.unwrap_or(0);
         if command.pref == 0 {
             if command.protocol.is_some() || command.handle != 0 || command.kind.is_some() {
-                return Err(TcError::refused("Cannot flush filters with protocol, handle or kind set"));
+                return Err(TcError::filter_refused(
+                    "Cannot flush filters with protocol, handle or kind set",
+                ));
             }
             if command.chain.is_some() && self.of_chain(chain).is_empty() {
-                return Err(TcError::refused("Cannot find specified filter chain"));
+                return Err(TcError::filter_refused("Cannot find specified filter chain"));
             }
             self.of_chain(chain).into_iter().for_each(|key| self.remove_pref(key, cx.actions));
             return Ok(());
         }
         let key = (chain, command.pref);
-        let missing = || TcError::refused("Filter with specified priority/protocol not found");
+        let missing = || TcError::filter_refused("Filter with specified priority/protocol not found");
         let pref = self.prefs.get(&key).ok_or_else(missing)?;
         if command.protocol.is_some_and(|protocol| protocol != pref.protocol) {
             return Err(missing());
         }
         if command.kind.as_ref().is_some_and(|kind| *kind != pref.kind) {
-            return Err(TcError::refused("Specified filter kind does not match existing one"));
+            return Err(TcError::filter_refused("Specified filter kind does not match existing one"));
         }
         if command.handle == 0 {
             self.remove_pref(key, cx.actions);
@@ -264,7 +272,7 @@ impl FilterTable {
         }
         let kind_u32 = pref.kind == "u32";
         match self.find(key, command.handle) {
-            None => return Err(TcError::refused("Specified filter handle not found")),
+            None => return Err(TcError::filter_refused("Specified filter handle not found")),
             Some(Found::Table) => self.delete_table(command.handle, cx.actions)?,
             Some(Found::Filter(at, place)) => self.remove_filter(at, place, cx.actions),
         }
@@ -411,6 +419,6 @@ impl Filter {
 }
 
 fn indev(name: Option<&str>, devices: &dyn Devices) -> Result<Option<IfIndex>, TcError> {
-    let unknown = || TcError::refused("Network device not found");
+    let unknown = || TcError::filter_refused("Network device not found");
     name.map(|name| devices.index(name).ok_or_else(unknown)).transpose()
 }

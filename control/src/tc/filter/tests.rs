@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::error::TcError;
 use super::print::{self, Place};
 use super::table::{Cx, FilterTable};
-use super::words::{Devices, Words};
 use super::{FilterCommand, INGRESS, Verb, parse};
-use crate::tc::action::print::Show;
 use crate::tc::action::table::{ActionTable, Outcome};
+use crate::tc::error::TcError;
+use crate::tc::request::{Device, Devices, Show};
+use crate::tc::words::Words;
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::time::Instant;
 
@@ -16,12 +16,18 @@ use skiff_dataplane::time::Instant;
 pub struct Three;
 
 impl Devices for Three {
-    fn index(&self, name: &str) -> Option<IfIndex> {
-        ["lo", "cls0", "cls1"].iter().position(|n| *n == name).map(|at| IfIndex(at as u16 + 1))
+    fn find(&self, name: &str) -> Option<Device> {
+        self.all().into_iter().find(|dev| dev.name == name)
     }
 
-    fn name(&self, dev: IfIndex) -> Option<String> {
-        ["lo", "cls0", "cls1"].get(usize::from(dev.0).wrapping_sub(1)).map(|n| (*n).into())
+    fn all(&self) -> Vec<Device> {
+        let dev = |(index, name): (u16, &str)| Device {
+            index: IfIndex(index),
+            name: name.to_owned(),
+            mtu: 1500,
+            speed: None,
+        };
+        [(1, "lo"), (2, "cls0"), (3, "cls1")].map(dev).into()
     }
 }
 
@@ -34,16 +40,16 @@ pub struct Lab {
 }
 
 pub fn command(line: &str) -> Result<FilterCommand, TcError> {
-    let words: Vec<String> = split(line);
+    let words = split(line);
     parse(Words::new(&words, &Three))
 }
 
 /// Words, of which those in quotes are one.
-fn split(line: &str) -> Vec<String> {
+fn split(line: &str) -> Vec<&str> {
     let parts = line.split('\'').enumerate();
     let words = parts.flat_map(|(i, part)| match i % 2 {
-        0 => part.split_whitespace().map(str::to_owned).collect(),
-        _ => vec![part.to_owned()],
+        0 => part.split_whitespace().collect(),
+        _ => vec![part],
     });
     words.collect()
 }
@@ -746,7 +752,7 @@ proptest! {
             let _ = lab.tc(line);
         }
         for json in [false, true] {
-            let text = lab.show_with("show", Show { json, stats: true, details: true, pretty: true });
+            let text = lab.show_with("show", Show { json, stats: true, details: true, pretty: true, ..Show::default() });
             if json {
                 prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
             }

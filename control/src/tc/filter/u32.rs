@@ -4,10 +4,10 @@ mod selector;
 
 use skiff_dataplane::sched::cls::u32::{Key, MAX_KEYS, Offset, fold, node_of};
 
-use super::error::TcError;
-use super::numbers;
-use super::words::Words;
 use super::{Common, Options, what};
+use crate::tc::error::TcError;
+use crate::tc::units;
+use crate::tc::words::Words;
 
 const USAGE: &str = "Usage: ... u32 [ match SELECTOR ... ] [ link HTID ] [ classid CLASSID ]\n               \
 [ action ACTION_SPEC ] [ offset OFFSET_SPEC ]\n               \
@@ -79,12 +79,12 @@ impl Selector {
 /// `TABLE:BUCKET:NODE`, or all of it after `0x`.
 pub fn handle(text: &str) -> Option<u32> {
     let Some((table, rest)) = text.split_once(':') else {
-        return text.starts_with("0x").then(|| numbers::u32_in(text, 16)).flatten();
+        return text.starts_with("0x").then(|| units::u32_in(text, 16)).flatten();
     };
     let (bucket, node) = rest.split_once(':').unwrap_or((rest, ""));
     let part = |text: &str, most: u32| match text {
         "" => Some(0),
-        text => numbers::u32_in(text, 16).filter(|n| *n < most),
+        text => units::u32_in(text, 16).filter(|n| *n < most),
     };
     Some(part(table, 0x1000)? << 20 | part(bucket, 0x100)? << 12 | part(node, 0x1000)?)
 }
@@ -93,7 +93,7 @@ pub fn handle(text: &str) -> Option<u32> {
 pub fn parse(text: Option<&str>, words: &mut Words<'_>) -> Result<(u32, Options), TcError> {
     let number = match text {
         None => 0,
-        Some(text) => handle(text).ok_or_else(|| TcError::usage("Illegal filter ID"))?,
+        Some(text) => handle(text).ok_or_else(|| TcError::words("Illegal filter ID"))?,
     };
     if words.is_empty() {
         return Ok((number, Options::None));
@@ -118,7 +118,7 @@ struct Draft {
 }
 
 fn illegal(what: &str) -> TcError {
-    TcError::usage(format!("Illegal \"{what}\""))
+    TcError::words(format!("Illegal \"{what}\""))
 }
 
 /// Says that a word's value is wrong; not where the command just ends.
@@ -143,23 +143,23 @@ impl Draft {
             selector::hashkey(words, &mut options.selector).map_err(wrong("hashkey"))?;
         } else if words.abbreviates("divisor") && !words.abbreviates("classid") {
             words.skip();
-            options.divisor = Some(divisor(words.arg()?, "Illegal \"divisor\"")?);
+            options.divisor = Some(divisor(words.value()?, "Illegal \"divisor\"")?);
         } else if words.take_abbreviation("order") {
             words.more()?;
             self.order = words.u32(0).ok_or_else(|| illegal("order"))?;
         } else if words.take("link") {
-            let link = handle(words.arg()?).ok_or_else(|| illegal("link"))?;
+            let link = handle(words.value()?).ok_or_else(|| illegal("link"))?;
             if node_of(link) != 0 {
-                return Err(TcError::usage("\"link\" must be a hash table."));
+                return Err(TcError::words("\"link\" must be a hash table."));
             }
             options.link = Some(link);
         } else if words.take("ht") {
-            self.table(words.arg()?)?;
+            self.table(words.value()?)?;
         } else if words.take("sample") {
             words.more()?;
             self.sample(words)?;
         } else if words.take("indev") {
-            let name = words.peek().ok_or_else(|| TcError::usage("Illegal indev"))?;
+            let name = words.peek().ok_or_else(|| TcError::words("Illegal indev"))?;
             options.indev = Some(name.into());
             words.skip();
         } else {
@@ -174,7 +174,7 @@ impl Draft {
     fn table(&mut self, text: &str) -> Result<(), TcError> {
         let table = handle(text).ok_or_else(|| illegal("ht"))?;
         if self.named && node_of(table) != 0 {
-            return Err(TcError::usage("\"ht\" must be a hash table."));
+            return Err(TcError::words("\"ht\" must be a hash table."));
         }
         self.bucket = match self.sampled {
             true => self.bucket & 0xf_f000 | table & 0xfff0_0000,
@@ -188,11 +188,11 @@ impl Draft {
         let mut sample = Selector::default();
         selector::read(words, &mut sample, &mut self.options.mark).map_err(wrong("sample"))?;
         let [key] = sample.keys[..] else {
-            return Err(TcError::usage("\"sample\" must contain exactly ONE key."));
+            return Err(TcError::words("\"sample\" must contain exactly ONE key."));
         };
         let mut buckets = 256;
         if words.take("divisor") {
-            buckets = divisor(words.arg()?, "Illegal sample \"divisor\"")?;
+            buckets = divisor(words.value()?, "Illegal sample \"divisor\"")?;
             // As tc, which wants a word behind it.
             words.more()?;
         }
@@ -205,7 +205,7 @@ impl Draft {
         let mut number = number;
         if self.order != 0 {
             if node_of(number) != 0 && node_of(number) != self.order {
-                return Err(TcError::usage("\"order\" contradicts \"handle\""));
+                return Err(TcError::words("\"order\" contradicts \"handle\""));
             }
             number |= self.order;
         }
@@ -216,6 +216,6 @@ impl Draft {
 }
 
 fn divisor(text: &str, complaint: &str) -> Result<u32, TcError> {
-    let divisor = numbers::u32_in(text, 0).filter(|n| (1..=256).contains(n) && n.is_power_of_two());
-    divisor.ok_or_else(|| TcError::usage(complaint))
+    let divisor = units::u32_in(text, 0).filter(|n| (1..=256).contains(n) && n.is_power_of_two());
+    divisor.ok_or_else(|| TcError::words(complaint))
 }

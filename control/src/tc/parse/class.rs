@@ -3,7 +3,7 @@
 use skiff_dataplane::sched::handle::TcHandle;
 
 use super::super::error::TcError;
-use super::super::request::{ClassChange, ClassFilter, Devices, Request, Verb};
+use super::super::request::{ClassChange, ClassFilter, Request, Verb};
 use super::super::units;
 use super::super::words::{Words, matches};
 use super::{device, estimator, help, htb, parent};
@@ -12,11 +12,11 @@ use super::{device, estimator, help, htb, parent};
 const OTHERS: [&str; 6] = ["cbq", "drr", "dsmark", "ets", "hfsc", "qfq"];
 
 /// Reads what follows `add` and its kin.
-pub(super) fn change(verb: Verb, mut words: Words<'_>, devices: &dyn Devices) -> Result<Request, TcError> {
+pub(super) fn change(verb: Verb, mut words: Words<'_>) -> Result<Request, TcError> {
     let mut change = ClassChange::default();
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         match word {
-            "dev" => change.dev = Some(device(&mut words, change.dev.as_ref(), devices)?),
+            "dev" => change.dev = Some(device(&mut words, change.dev.as_ref())?),
             "classid" => change.classid = classid(&mut words, change.classid)?,
             "root" if change.parent != TcHandle::UNSPEC => {
                 return Err(TcError::usage("Error: \"root\" is duplicate parent ID."));
@@ -47,11 +47,11 @@ fn classid(words: &mut Words<'_>, so_far: TcHandle) -> Result<TcHandle, TcError>
 }
 
 /// Reads what follows `show`.
-pub(super) fn show(mut words: Words<'_>, devices: &dyn Devices) -> Result<Request, TcError> {
+pub(super) fn show(mut words: Words<'_>) -> Result<Request, TcError> {
     let mut filter = ClassFilter::default();
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         match word {
-            "dev" => filter.dev = Some(device(&mut words, filter.dev.as_ref(), devices)?),
+            "dev" => filter.dev = Some(device(&mut words, filter.dev.as_ref())?),
             "qdisc" => {
                 let word = words.value()?;
                 if filter.qdisc.is_some() {

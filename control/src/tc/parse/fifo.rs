@@ -11,7 +11,7 @@ use super::help;
 /// Reads the options of the kind `name`.
 pub(super) fn read(name: &str, mut words: Words<'_>, dev: Option<&Device>) -> Result<QdiscSpec, TcError> {
     let mut limit = None;
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         if word == "limit" {
             let value = words.value()?;
             let illegal = || TcError::words(format!("{name}: Illegal value for \"limit\": \"{value}\""));

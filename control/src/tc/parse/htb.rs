@@ -33,9 +33,9 @@ pub(super) fn read(mut words: Words<'_>) -> Result<HtbParams, TcError> {
     let mut params =
         HtbParams { default: 0, r2q: DEFAULT_R2Q, direct_qlen: Device::TX_QUEUE_LEN, hysteresis: false };
     let mut offload = false;
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         let mut number = |name, base| -> Result<u32, TcError> {
-            units::integer(words.value()?, base).ok_or_else(|| illegal(name))
+            units::u32_in(words.value()?, base).ok_or_else(|| illegal(name))
         };
         match lookup(word, &WORDS) {
             Some(Word::R2q) => params.r2q = number("r2q", 10)?,
@@ -91,7 +91,7 @@ pub(super) fn read_class(mut words: Words<'_>, dev: Option<&Device>) -> Result<H
     let (mut rate, mut ceil, mut burst, mut cburst) = (None, None, None, None);
     let (mut prio, mut quantum, mut mtu) = (0, None, DEFAULT_MTU);
     let mut layer = LinkLayer::default();
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         let bounds = match word {
             "rate" | "ceil" => {
                 let which = if word == "rate" { &mut rate } else { &mut ceil };
@@ -107,7 +107,7 @@ pub(super) fn read_class(mut words: Words<'_>, dev: Option<&Device>) -> Result<H
         };
         let Some(option) = bounds else { return Err(TcError::what_is(word, help::HTB)) };
         let value = words.value()?;
-        let number = |name| units::integer(value, 10).ok_or_else(|| illegal(name));
+        let number = |name| units::u32_in(value, 10).ok_or_else(|| illegal(name));
         let bytes = |name| units::size_and_cell(value).ok_or_else(|| illegal(name));
         match option {
             ClassWord::Prio => prio = number("prio")?,

@@ -69,19 +69,19 @@ const COMMANDS: [(&str, Command); 10] = [
 /// # Errors
 /// It is none, in tc's words.
 pub fn request(words: &[&str], devices: &dyn Devices) -> Result<Request, TcError> {
-    let mut words = Words::new(words);
-    let Some(object) = words.next() else { return Ok(Request::Help(help::TC)) };
+    let mut words = Words::new(words, devices);
+    let Some(object) = words.pop() else { return Ok(Request::Help(help::TC)) };
     let to_filters =
         |name, words: Words<'_>| Request::Filter(name, words.rest().iter().map(|&w| w.to_owned()).collect());
     match lookup(object, &OBJECTS) {
         Some(Object::Qdisc) => match command(&mut words, "qdisc")? {
-            Command::Change(verb) => qdisc::change(verb, words, devices),
-            Command::Show => qdisc::show(words, devices),
+            Command::Change(verb) => qdisc::change(verb, words),
+            Command::Show => qdisc::show(words),
             Command::Help => Ok(Request::Help(help::QDISC)),
         },
         Some(Object::Class) => match command(&mut words, "class")? {
-            Command::Change(verb) => class::change(verb, words, devices),
-            Command::Show => class::show(words, devices),
+            Command::Change(verb) => class::change(verb, words),
+            Command::Show => class::show(words),
             Command::Help => Ok(Request::Help(help::CLASS)),
         },
         Some(Object::Filter) => Ok(to_filters("filter", words)),
@@ -95,7 +95,7 @@ pub fn request(words: &[&str], devices: &dyn Devices) -> Result<Request, TcError
 }
 
 fn command(words: &mut Words<'_>, object: &str) -> Result<Command, TcError> {
-    let Some(word) = words.next() else { return Ok(Command::Show) };
+    let Some(word) = words.pop() else { return Ok(Command::Show) };
     let unknown = || TcError::usage(format!("Command \"{word}\" is unknown, try \"tc {object} help\"."));
     let known = |command: &Command| object == "qdisc" || !matches!(command, Command::Change(Verb::Link));
     COMMANDS
@@ -106,12 +106,12 @@ fn command(words: &mut Words<'_>, object: &str) -> Result<Command, TcError> {
 }
 
 /// The device behind `dev`.
-fn device(words: &mut Words<'_>, so_far: Option<&Device>, devices: &dyn Devices) -> Result<Device, TcError> {
+fn device(words: &mut Words<'_>, so_far: Option<&Device>) -> Result<Device, TcError> {
     let name = words.value()?;
     if so_far.is_some() {
         return Err(TcError::duplicate("dev", name));
     }
-    devices.find(name).ok_or_else(|| TcError::no_device(name))
+    words.devices.find(name).ok_or_else(|| TcError::no_device(name))
 }
 
 /// The place behind `parent`.

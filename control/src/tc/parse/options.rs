@@ -1,7 +1,7 @@
 //! What stands before the object: how to print, or that commands come from a file.
 
 use super::super::error::TcError;
-use super::super::request::Options;
+use super::super::request::Show;
 use super::super::words::lookup;
 use super::help;
 
@@ -9,9 +9,9 @@ use super::help;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Front<'a> {
     /// A command follows.
-    Command(Options, &'a [&'a str]),
+    Command(Show, &'a [&'a str]),
     /// Commands are in the file whose name is this argument, counted from 0; `-` for standard input.
-    Batch(Options, usize),
+    Batch(Show, usize),
     /// Only this is to be printed.
     Text(&'static str),
 }
@@ -59,7 +59,7 @@ const WORDS: [(&str, Word); 17] = [
 /// # Errors
 /// One that tc does not have, or that means nothing here.
 pub fn front<'a>(args: &'a [&'a str]) -> Result<Front<'a>, TcError> {
-    let mut options = Options::default();
+    let mut options = Show::default();
     let mut batch = None;
     let mut at = 0;
     while let Some(word) = args.get(at).filter(|word| word.starts_with('-')) {

@@ -11,18 +11,18 @@ use super::help;
 /// Reads the options.
 pub(super) fn read(mut words: Words<'_>) -> Result<PrioParams, TcError> {
     let (mut bands, mut priomap, mut at) = (3, DEFAULT_PRIOMAP, None);
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         match (word, at) {
             ("bands", _) if at.is_none() => {
                 let value = words.value()?;
-                bands = units::integer(value, 10).ok_or_else(|| TcError::illegal("bands"))?;
+                bands = units::u32_in(value, 10).ok_or_else(|| TcError::illegal("bands"))?;
             }
             ("priomap", None) => at = Some(0),
             ("priomap", Some(_)) => return Err(TcError::words("Error: duplicate priomap")),
             ("help", _) => return Err(TcError::words(help::PRIO.trim_end())),
             (word, Some(index)) => {
                 let illegal = || TcError::words("Illegal \"priomap\" element");
-                let band = units::integer(word, 10).ok_or_else(illegal)?;
+                let band = units::u32_in(word, 10).ok_or_else(illegal)?;
                 if band >= bands {
                     return Err(TcError::words("\"priomap\" element is out of bands"));
                 }

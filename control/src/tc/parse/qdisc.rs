@@ -4,7 +4,7 @@ use skiff_dataplane::sched::handle::TcHandle;
 use skiff_dataplane::sched::params::QdiscSpec;
 
 use super::super::error::TcError;
-use super::super::request::{Device, Devices, KindWords, NodeSpec, QdiscChange, QdiscFilter, Request, Verb};
+use super::super::request::{Device, KindWords, NodeSpec, QdiscChange, QdiscFilter, Request, Verb};
 use super::super::units;
 use super::super::words::{Words, lookup, matches};
 use super::{device, estimator, fifo, help, htb, parent, prio, red, tbf};
@@ -35,11 +35,11 @@ const WORDS: [(&str, Word); 5] = [
 ];
 
 /// Reads what follows `add` and its kin.
-pub(super) fn change(verb: Verb, mut words: Words<'_>, devices: &dyn Devices) -> Result<Request, TcError> {
+pub(super) fn change(verb: Verb, mut words: Words<'_>) -> Result<Request, TcError> {
     let mut change = QdiscChange::default();
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         match word {
-            "dev" => change.dev = Some(device(&mut words, change.dev.as_ref(), devices)?),
+            "dev" => change.dev = Some(device(&mut words, change.dev.as_ref())?),
             "handle" => change.handle = handle(&mut words, change.handle)?,
             "root" if change.parent != TcHandle::UNSPEC => {
                 return Err(TcError::usage("Error: \"root\" is duplicate parent ID"));
@@ -85,7 +85,7 @@ fn sides(change: &mut QdiscChange, word: &str, mut words: Words<'_>) -> Result<(
         return Err(TcError::usage(format!("Error: \"{word}\" is a duplicate parent ID")));
     }
     let spec = if word == "ingress" { NodeSpec::Ingress } else { NodeSpec::Clsact };
-    while let Some(option) = words.next() {
+    while let Some(option) = words.pop() {
         // It was an option of ingress once.
         if word != "ingress" || option != "handle" {
             return Err(TcError::what_is(option, &format!("Usage: ... {word}")));
@@ -127,12 +127,12 @@ fn kind(name: &str, words: Words<'_>, dev: Option<&Device>) -> Result<KindWords,
 }
 
 /// Reads what follows `show`.
-pub(super) fn show(mut words: Words<'_>, devices: &dyn Devices) -> Result<Request, TcError> {
+pub(super) fn show(mut words: Words<'_>) -> Result<Request, TcError> {
     let mut filter = QdiscFilter::default();
     let twice = |word, what| TcError::argument(word, &format!("{what} is already specified"));
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         match word {
-            "dev" => filter.dev = Some(device(&mut words, None, devices)?),
+            "dev" => filter.dev = Some(device(&mut words, None)?),
             "root" | "ingress" | "clsact" => {
                 let place = if word == "root" { TcHandle::ROOT } else { TcHandle::INGRESS };
                 if filter.parent.replace(place).is_some() {

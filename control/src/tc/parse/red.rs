@@ -27,7 +27,7 @@ pub(super) fn read(words: Words<'_>, dev: Option<&Device>, notes: &mut String) -
 
 fn options(mut words: Words<'_>, dev: Option<&Device>) -> Result<RedOptions, TcError> {
     let mut options = RedOptions::default();
-    while let Some(word) = words.next() {
+    while let Some(word) = words.pop() {
         let illegal = || TcError::illegal(word);
         match word {
             "limit" | "min" | "max" | "avpkt" => {
@@ -39,7 +39,7 @@ fn options(mut words: Words<'_>, dev: Option<&Device>) -> Result<RedOptions, TcE
                     _ => &mut options.avpkt,
                 } = bytes;
             }
-            "burst" => options.burst = units::integer(words.value()?, 0).ok_or_else(illegal)?,
+            "burst" => options.burst = units::u32_in(words.value()?, 0).ok_or_else(illegal)?,
             "bandwidth" => {
                 let speed = dev.and_then(|dev| dev.speed);
                 options.bandwidth = units::rate(words.value()?, speed).ok_or_else(illegal)?;

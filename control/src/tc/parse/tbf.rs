@@ -57,7 +57,7 @@ struct Said {
 /// Reads the options.
 pub(super) fn read(mut words: Words<'_>, dev: Option<&Device>) -> Result<TbfParams, TcError> {
     let mut said = Said::default();
-    while let Some(option) = words.next() {
+    while let Some(option) = words.pop() {
         match word(option) {
             Some(Word::Help) => return Err(TcError::words(help::TBF.trim_end())),
             Some(which) => said.take(which, option, words.value()?, dev)?,
@@ -76,7 +76,7 @@ impl Said {
         self.check_twice(which)?;
         let illegal = |name: &str| TcError::words(format!("tbf: illegal value for \"{name}\": \"{value}\""));
         let rate = || units::rate(value, dev.and_then(|dev| dev.speed));
-        let number = || units::integer(value, 10);
+        let number = || units::u32_in(value, 10);
         match which {
             Word::Limit => self.limit = units::size(value).ok_or_else(|| illegal("limit"))?,
             Word::Latency => self.latency = units::time(value).ok_or_else(|| illegal("latency"))?,

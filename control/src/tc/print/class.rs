@@ -2,14 +2,14 @@
 
 use skiff_dataplane::sched::handle::TcHandle;
 
-use super::super::request::{ClassFilter, Device, Devices, Options};
+use super::super::request::{ClassFilter, Device, Devices, Show};
 use super::super::tree::{Classes, HtbClass, Node, Picture, Tree};
 use super::stats::Stats;
 use super::{Out, finish};
 use crate::tc::units;
 
 /// Every class that `filter` takes, each before those below it. As in tc, a parent chooses a discipline, not a class.
-pub fn show(filter: &ClassFilter, options: &Options, picture: &Picture, devices: &dyn Devices) -> String {
+pub fn show(filter: &ClassFilter, options: &Show, picture: &Picture, devices: &dyn Devices) -> String {
     let mut outs = Vec::new();
     let all = filter.dev.as_ref().map_or_else(|| devices.all(), |dev| vec![dev.clone()]);
     for dev in &all {
@@ -28,7 +28,7 @@ pub fn show(filter: &ClassFilter, options: &Options, picture: &Picture, devices:
 
 struct Print<'a> {
     filter: &'a ClassFilter,
-    options: &'a Options,
+    options: &'a Show,
     tree: &'a Tree,
     dev: Option<&'a Device>,
 }

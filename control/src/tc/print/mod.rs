@@ -13,7 +13,7 @@ pub use qdisc::show as qdiscs;
 
 use serde_json::Value;
 
-use super::request::Options;
+use super::request::Show;
 use super::units;
 use crate::ip::json::Json;
 
@@ -21,7 +21,7 @@ type Members = Vec<(&'static str, Json)>;
 
 /// Something that is printed: both forms at once, of which one is used.
 struct Out<'a> {
-    options: &'a Options,
+    options: &'a Show,
     text: String,
     object: Members,
     /// Fields go into this member.
@@ -29,7 +29,7 @@ struct Out<'a> {
 }
 
 impl<'a> Out<'a> {
-    fn new(options: &'a Options) -> Out<'a> {
+    fn new(options: &'a Show) -> Out<'a> {
         Out { options, text: String::new(), object: Vec::new(), member: None }
     }
 
@@ -87,7 +87,7 @@ impl<'a> Out<'a> {
 }
 
 /// All of them together.
-fn finish(options: &Options, outs: Vec<Out<'_>>) -> String {
+fn finish(options: &Show, outs: Vec<Out<'_>>) -> String {
     if options.json {
         return Json::Arr(outs.into_iter().map(|out| Json::Obj(out.object)).collect())
             .document(options.pretty);

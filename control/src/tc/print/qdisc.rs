@@ -3,7 +3,7 @@
 use skiff_dataplane::sched::cells::QdiscCells;
 use skiff_dataplane::sched::handle::TcHandle;
 
-use super::super::request::{Device, Devices, NodeSpec, Options, QdiscFilter};
+use super::super::request::{Device, Devices, NodeSpec, QdiscFilter, Show};
 use super::super::tree::{Node, Picture};
 use super::stats::Stats;
 use super::{Out, finish};
@@ -12,7 +12,7 @@ use super::{Out, finish};
 const ROOT_REFERENCES: u32 = 2;
 
 /// Every discipline that `filter` takes, each before those below it.
-pub fn show(filter: &QdiscFilter, options: &Options, picture: &Picture, devices: &dyn Devices) -> String {
+pub fn show(filter: &QdiscFilter, options: &Show, picture: &Picture, devices: &dyn Devices) -> String {
     let mut outs = Vec::new();
     let all = filter.dev.as_ref().map_or_else(|| devices.all(), |dev| vec![dev.clone()]);
     let wanted = |handle: TcHandle, parent: TcHandle| {
@@ -41,14 +41,14 @@ struct Head<'a> {
     dev: Option<&'a Device>,
 }
 
-fn node_out<'a>(options: &'a Options, node: &Node, dev: Option<&Device>) -> Out<'a> {
+fn node_out<'a>(options: &'a Show, node: &Node, dev: Option<&Device>) -> Out<'a> {
     let rate = node.estimate().map(|estimate| estimate.rate());
     let head = Head { handle: node.handle(), parent: node.parent(), dev };
     one(options, head, node.spec(), node.cells(), rate)
 }
 
 fn one<'a>(
-    options: &'a Options,
+    options: &'a Show,
     head: Head<'_>,
     spec: &NodeSpec,
     cells: &QdiscCells,

@@ -190,3 +190,21 @@ fn a_file_of_commands_is_checked_whole() {
     assert_eq!((ops.len(), picture.trees().count()), (2, 1));
     assert_eq!(picture.clear().ops.iter().map(brief).collect::<Vec<_>>(), ["d0 root false"]);
 }
+
+#[test]
+fn what_only_prints_is_no_configuration() {
+    for line in [
+        "qdisc show dev d0",
+        "class ls dev d0",
+        "filter show dev d0",
+        "filter",
+        "filter help",
+        "filter get dev d0 parent 1: protocol ip pref 1 handle 1 fw",
+        "actions ls action gact",
+        "actions get action gact index 1",
+        "actions",
+    ] {
+        let faults = load(line, &mut Picture::default(), &TwoDevices, Instant::ZERO).unwrap_err();
+        assert_eq!(faults, [Fault { start: 0, why: "changes nothing".to_owned() }], "{line}");
+    }
+}

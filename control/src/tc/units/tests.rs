@@ -167,7 +167,7 @@ proptest! {
     #[test]
     fn reading_any_word_ends(word in "\\PC{0,12}") {
         let _ = (rate(&word, Some(1)), size(&word), time(&word), classid(&word), qdisc_handle(&word));
-        let _ = (size_and_cell(&word), integer(&word, 0), number(&word));
+        let _ = (size_and_cell(&word), (u64_in(&word, 0), signed(&word)), number(&word));
     }
 
     #[test]
@@ -180,4 +180,39 @@ proptest! {
         let time_text = show_time(us.into());
         prop_assert_eq!(time(&time_text).map(|n| show_time(n.into())), Some(time_text));
     }
+}
+
+#[test]
+fn what_is_read_is_known_by_its_number() {
+    for (text, bytes, shown) in [
+        ("80mbit", 10_000_000, "80Mbit"),
+        ("1kbps", 1000, "8Kbit"),
+        ("8", 1, "8bit"),
+        ("1.5mbit", 187_500, "1500Kbit"),
+        ("1Kibit", 128, "1024bit"),
+        ("100gbit", 12_500_000_000, "100Gbit"),
+    ] {
+        assert_eq!((rate(text, None), show_rate(bytes, false).as_str()), (Some(bytes), shown));
+    }
+    for (text, bytes, shown) in [
+        ("16k", 16384, "16Kb"),
+        ("1600", 1600, "1600b"),
+        ("2040", 2040, "2Kb"),
+        ("1mb", 1 << 20, "1Mb"),
+        ("8kbit", 1024, "1Kb"),
+        ("1046250", 1_046_250, "1046250b"),
+    ] {
+        assert_eq!((size(text), show_size(bytes.into()).as_str()), (Some(bytes), shown));
+    }
+    for bad in ["", "x", "1xbit", "-1", "1e40gbit"] {
+        assert_eq!((rate(bad, None), size(bad)), (None, None), "{bad}");
+    }
+}
+
+#[test]
+fn classes_are_hexadecimal() {
+    assert_eq!(classid("1:10"), Some(TcHandle::new(1, 0x10)));
+    assert_eq!((classid("1:"), classid(":a")), (Some(TcHandle::new(1, 0)), Some(TcHandle(10))));
+    assert_eq!((classid("10010"), classid("root")), (Some(TcHandle(0x10010)), Some(TcHandle::ROOT)));
+    assert_eq!([classid("1:10000"), classid("x"), classid(""), classid("1:2:3")], [None; 4]);
 }

@@ -2,7 +2,7 @@
 //!
 //! Uses:  what filters look at.   Sets: what actions change.
 //! Next:  the next function of the hook; other devices (mirred).
-//! Drops: tc_ingress, tc_egress, tc_reclassify_loop, nomem (no copy).
+//! Drops: tc_ingress, tc_egress, tc_reclassify_loop, qdisc_drop (sent on by actions too often, or no room for its tag).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -171,7 +171,8 @@ impl ActHost for AtHook<'_, '_, '_> {
     }
 }
 
-/// Sends a packet that stage `from` holds by a device, or receives it there. Actions may do that with a packet again and again, but not for ever.
+/// Sends a packet that stage `from` holds by a device, or receives it there. Actions may do that with a packet again and
+/// again, but not for ever.
 #[cold]
 pub fn send(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, dev: IfIndex, ingress: bool, from: Node) {
     let received = from == Node::NetifReceive;

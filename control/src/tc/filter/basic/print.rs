@@ -3,7 +3,7 @@
 use skiff_dataplane::sched::cls::ematch::{Layer, Match, Meta, Operand, Relation, Tree};
 use skiff_dataplane::sched::cls::u32::Key;
 
-use crate::tc::filter::words::Devices;
+use crate::tc::request::Devices;
 
 /// An expression as tc prints it.
 pub fn print(tree: &Tree, devices: &dyn Devices) -> String {

@@ -6,10 +6,10 @@ use skiff_dataplane::sched::cls::flow::Flower;
 
 use super::super::Common;
 use super::super::basic::BasicOptions;
-use super::super::error::TcError;
 use super::super::flower::FlowerOptions;
 use super::super::fw::FwOptions;
 use super::{Body, Cx, Filter, FilterTable, Found, indev};
+use crate::tc::error::{Errno, TcError};
 
 impl FilterTable {
     pub(super) fn set_fw(
@@ -20,7 +20,7 @@ impl FilterTable {
         options: &FwOptions,
         cx: &mut Cx<'_>,
     ) -> Result<(), TcError> {
-        let invalid = || TcError::errno("Invalid argument");
+        let invalid = || TcError::filter_errno(Errno::Invalid);
         let indev = indev(options.indev.as_deref(), cx.devices)?;
         let pref = self.prefs.get_mut(&key).ok_or_else(invalid)?;
         if handle == 0 && there.is_none() {
@@ -48,7 +48,7 @@ impl FilterTable {
         cx: &mut Cx<'_>,
     ) -> Result<(), TcError> {
         let Some(pref) = self.prefs.get_mut(&key).filter(|pref| pref.filters.is_empty()) else {
-            return Err(TcError::errno("File exists"));
+            return Err(TcError::filter_errno(Errno::Exists));
         };
         pref.filters.push(Filter::new(handle.max(1), Body::Matchall, common, cx)?);
         Ok(())
@@ -73,7 +73,7 @@ impl FilterTable {
             f.print == print && matches!(&f.body, Body::Flower(other) if is_same(other, &flower))
         };
         if pref.filters.iter().any(|f| f.handle != handle && same(f)) {
-            return Err(TcError::errno("File exists"));
+            return Err(TcError::filter_errno(Errno::Exists));
         }
         let age = pref.filters.iter().find_map(|f| match &f.body {
             Body::Flower(other) if other.same_mask(&flower) => Some(other.age),

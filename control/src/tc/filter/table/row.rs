@@ -4,10 +4,10 @@ use skiff_dataplane::sched::cls::u32::{bucket_of, node_of, table_of};
 use skiff_dataplane::time::Instant;
 
 use super::super::FilterCommand;
-use super::super::error::TcError;
 use super::super::print::{FilterRow, RowBody};
 use super::{Body, Filter, FilterTable, Found, Pref};
 use crate::tc::action::table::ActionTable;
+use crate::tc::error::TcError;
 
 impl FilterTable {
     /// The filters a `show` asks for, in the order the kernel lists them.
@@ -40,15 +40,15 @@ impl FilterTable {
         now: Instant,
     ) -> Result<FilterRow, TcError> {
         let key = (command.chain.unwrap_or(0), command.pref);
-        let missing = || TcError::refused("Filter with specified priority/protocol not found");
+        let missing = || TcError::filter_refused("Filter with specified priority/protocol not found");
         let pref = self.prefs.get(&key).ok_or_else(missing)?;
         if command.protocol.is_some_and(|protocol| protocol != pref.protocol) {
             return Err(missing());
         }
         if command.kind.as_ref().is_some_and(|kind| *kind != pref.kind) {
-            return Err(TcError::refused("Specified filter kind does not match existing one"));
+            return Err(TcError::filter_refused("Specified filter kind does not match existing one"));
         }
-        let unknown = || TcError::refused("Specified filter handle not found");
+        let unknown = || TcError::filter_refused("Specified filter handle not found");
         match self.find(key, command.handle).ok_or_else(unknown)? {
             Found::Table => {
                 let table = self.tables.iter().find(|t| t.handle == command.handle).ok_or_else(unknown)?;

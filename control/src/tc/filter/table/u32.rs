@@ -2,10 +2,10 @@
 
 use skiff_dataplane::sched::cls::u32::{Node, bucket_of, node_of, table_of};
 
-use super::super::error::TcError;
 use super::super::u32::U32Options;
 use super::{Body, Cx, Filter, FilterTable, Found, indev};
 use crate::tc::action::table::ActionTable;
+use crate::tc::error::{Errno, TcError};
 
 /// A table of nodes.
 #[derive(Clone, Debug)]
@@ -19,12 +19,12 @@ pub(super) struct Table {
 }
 
 fn refused(why: &str) -> TcError {
-    TcError::refused(format_args!("cls_u32: {why}"))
+    TcError::filter_refused(format_args!("cls_u32: {why}"))
 }
 
 /// All numbers of tables are taken.
 fn no_number() -> TcError {
-    TcError::errno("Cannot allocate memory")
+    TcError::filter_errno(Errno::NoMemory)
 }
 
 impl FilterTable {
@@ -108,7 +108,7 @@ impl FilterTable {
             handle => bucket | node_of(handle),
         };
         if self.nodes().any(|f| f.handle == number) {
-            return Err(TcError::errno("No space left on device"));
+            return Err(TcError::filter_errno(Errno::NoSpace));
         }
         if !options.selects {
             return Err(refused("Selector not specified"));

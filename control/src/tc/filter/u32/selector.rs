@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use skiff_dataplane::sched::cls::u32::{Offset, VarOffset};
 
 use super::Selector;
-use crate::tc::filter::error::TcError;
-use crate::tc::filter::numbers;
-use crate::tc::filter::words::{Words, matches};
+use crate::tc::error::TcError;
+use crate::tc::units;
+use crate::tc::words::{Words, matches};
 
 fn bad() -> TcError {
-    TcError::usage("")
+    TcError::words("")
 }
 
 /// Where a comparison is.
@@ -43,17 +43,17 @@ pub fn read(words: &mut Words<'_>, sel: &mut Selector, mark: &mut Option<(u32, u
         _ if words.len() < 2 => Err(bad()),
         "ip" => ip(words, sel),
         "ip6" => ip6(words, sel),
-        "icmp" => match words.arg()? {
+        "icmp" => match words.value()? {
             "type" => number(words, sel, 1, next(0)),
             "code" => number(words, sel, 1, next(1)),
             _ => Err(bad()),
         },
-        "ether" => match words.arg()? {
+        "ether" => match words.value()? {
             "src" => ether(words, sel, -8),
             "dst" => ether(words, sel, -14),
-            word => Err(TcError::usage(format!("Unknown match: ether {word}"))),
+            word => Err(TcError::words(format!("Unknown match: ether {word}"))),
         },
-        _ => match words.arg()? {
+        _ => match words.value()? {
             "src" => number(words, sel, 2, next(0)),
             "dst" => number(words, sel, 2, next(2)),
             _ => Err(bad()),
@@ -62,7 +62,7 @@ pub fn read(words: &mut Words<'_>, sel: &mut Selector, mark: &mut Option<(u32, u
 }
 
 fn ip(words: &mut Words<'_>, sel: &mut Selector) -> Result<(), TcError> {
-    let word = words.arg()?;
+    let word = words.value()?;
     let flags = |sel: &mut Selector, val, mask| pack(sel, 2, val, mask, at(6)).ok_or_else(bad);
     match word {
         "nofrag" => return flags(sel, 0, 0x3fff),
@@ -87,7 +87,7 @@ fn ip(words: &mut Words<'_>, sel: &mut Selector) -> Result<(), TcError> {
 }
 
 fn ip6(words: &mut Words<'_>, sel: &mut Selector) -> Result<(), TcError> {
-    let word = words.arg()?;
+    let word = words.value()?;
     words.more()?;
     match word {
         "src" => address6(words, sel, 8),
@@ -150,19 +150,19 @@ fn elsewhere(words: &mut Words<'_>, usual: Place) -> Result<Place, TcError> {
         return Ok(usual);
     }
     const NEXT: &str = "nexthdr+";
-    let mut text = words.arg()?;
+    let mut text = words.value()?;
     let mut place = usual;
     if let Some(rest) = text.strip_prefix(NEXT).filter(|rest| !rest.is_empty()) {
         (text, place.next_header) = (rest, true);
     } else if matches(text, NEXT) {
-        (text, place.next_header) = (words.arg()?, true);
+        (text, place.next_header) = (words.value()?, true);
     }
-    place.off = numbers::integer(text).ok_or_else(bad)?;
+    place.off = units::signed(text).ok_or_else(bad)?;
     Ok(place)
 }
 
 fn address(words: &mut Words<'_>, sel: &mut Selector, off: i32) -> Result<(), TcError> {
-    let (addr, len) = prefix(words.arg()?, 32).ok_or_else(bad)?;
+    let (addr, len) = prefix(words.value()?, 32).ok_or_else(bad)?;
     let place = elsewhere(words, at(off))?;
     let addr: u32 = match addr {
         "any" | "default" | "all" => 0,
@@ -173,7 +173,7 @@ fn address(words: &mut Words<'_>, sel: &mut Selector, off: i32) -> Result<(), Tc
 }
 
 fn address6(words: &mut Words<'_>, sel: &mut Selector, off: i32) -> Result<(), TcError> {
-    let (addr, len) = prefix(words.arg()?, 128).ok_or_else(bad)?;
+    let (addr, len) = prefix(words.value()?, 128).ok_or_else(bad)?;
     let place = elsewhere(words, at(off))?;
     let addr: Ipv6Addr = match addr {
         "any" | "default" | "all" => Ipv6Addr::UNSPECIFIED,
@@ -198,7 +198,7 @@ fn prefix(text: &str, most: u32) -> Option<(&str, u32)> {
     match text.split_once('/') {
         None => Some((text, most)),
         Some((addr, len)) => {
-            let len = match numbers::u32_in(len, 0) {
+            let len = match units::u32_in(len, 0) {
                 Some(len) => len,
                 None => {
                     let mask = len.parse::<Ipv4Addr>().ok()?.to_bits();
@@ -214,16 +214,16 @@ fn prefix(text: &str, most: u32) -> Option<(&str, u32)> {
 fn ipv4(text: &str) -> Option<u32> {
     let mut bytes = [0u8; 4];
     for (i, part) in text.split('.').enumerate() {
-        *bytes.get_mut(i)? = numbers::u32_in(part, 0)?.try_into().ok()?;
+        *bytes.get_mut(i)? = units::u32_in(part, 0)?.try_into().ok()?;
     }
     Some(u32::from_be_bytes(bytes))
 }
 
 fn ether(words: &mut Words<'_>, sel: &mut Selector, off: i32) -> Result<(), TcError> {
-    let text = words.arg()?;
+    let text = words.value()?;
     let parts: Vec<Option<u8>> = text.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
     if parts.len() != 6 || parts.contains(&None) {
-        return Err(TcError::usage(format!("parse_ether_addr: improperly formed address '{text}'")));
+        return Err(TcError::words(format!("parse_ether_addr: improperly formed address '{text}'")));
     }
     let place = elsewhere(words, at(off))?;
     for (i, byte) in parts.into_iter().flatten().enumerate() {
@@ -237,7 +237,7 @@ fn read_mark(words: &mut Words<'_>, mark: &mut Option<(u32, u32)>) -> Result<(),
     if words.len() <= 1 {
         return Err(bad());
     }
-    let wrong = |what: &str| TcError::usage(format!("Illegal \"mark\" {what}"));
+    let wrong = |what: &str| TcError::words(format!("Illegal \"mark\" {what}"));
     let val = words.u32(0).ok_or_else(|| wrong("value"))?;
     let mask = words.u32(0).ok_or_else(|| wrong("mask"))?;
     // As tc, which wants a word behind it.
@@ -253,11 +253,11 @@ fn read_mark(words: &mut Words<'_>, mark: &mut Option<(u32, u32)>) -> Result<(),
 pub fn offset(words: &mut Words<'_>, offset: &mut Offset) -> Result<(), TcError> {
     loop {
         if words.take_abbreviation("plus") {
-            offset.plus = Some(numbers::integer(words.arg()?).ok_or_else(bad)? as u16);
+            offset.plus = Some(units::signed(words.value()?).ok_or_else(bad)? as u16);
         } else if words.take_abbreviation("at") {
-            let at = numbers::integer(words.arg()?).ok_or_else(bad)?;
+            let at = units::signed(words.value()?).ok_or_else(bad)?;
             if at % 2 != 0 {
-                return Err(TcError::usage("offset \"at\" must be even"));
+                return Err(TcError::words("offset \"at\" must be even"));
             }
             var(offset).at = at as i16;
         } else if words.take_abbreviation("mask") {
@@ -265,7 +265,7 @@ pub fn offset(words: &mut Words<'_>, offset: &mut Offset) -> Result<(), TcError>
             let mask = words.u32(16).and_then(|mask| u16::try_from(mask).ok());
             var(offset).mask = mask.ok_or_else(bad)?;
         } else if words.take_abbreviation("shift") {
-            var(offset).shift = numbers::integer(words.arg()?).ok_or_else(bad)? as u8;
+            var(offset).shift = units::signed(words.value()?).ok_or_else(bad)? as u8;
         } else if words.take_abbreviation("eat") {
             offset.eat = true;
         } else {
@@ -285,7 +285,7 @@ pub fn hashkey(words: &mut Words<'_>, sel: &mut Selector) -> Result<(), TcError>
             words.more()?;
             sel.hash_mask = words.u32(16).ok_or_else(bad)?;
         } else if words.take_abbreviation("at") {
-            let at = numbers::integer(words.arg()?).ok_or_else(bad)?;
+            let at = units::signed(words.value()?).ok_or_else(bad)?;
             if at % 4 != 0 {
                 return Err(bad());
             }
