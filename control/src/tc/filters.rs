@@ -85,7 +85,7 @@ pub fn run(
     match object {
         "filter" => filter_command(picture, &filter::parse(words)?, world, dirty),
         "actions" => action_command(picture, &action::parse(words)?, world, dirty),
-        _ => Err(TcError::refused(format!("tc {object} is not supported"))),
+        _ => Err(TcError::filter_refused(format!("tc {object} is not supported"))),
     }
 }
 
@@ -128,7 +128,7 @@ fn filter_command(
     let Some(dev) = command.dev else {
         return match command.verb {
             Verb::Show => Ok(print::show(&[], command, show, devices)),
-            _ => Err(TcError::errno(Errno::NoDevice)),
+            _ => Err(TcError::filter_errno(Errno::NoDevice)),
         };
     };
     let attach = match attach_point(picture.tree(dev), command.parent) {
@@ -151,7 +151,7 @@ fn filter_command(
             return Ok(print::show(&rows, command, show, devices));
         }
         Verb::Get => {
-            let missing = || TcError::refused("Filter with specified priority/protocol not found");
+            let missing = || TcError::filter_refused("Filter with specified priority/protocol not found");
             let row = table.ok_or_else(missing)?.get(command, &filters.actions, world.now)?;
             return Ok(print::print(shown, &row, command, show, devices));
         }
@@ -202,13 +202,13 @@ fn action_command(
 
 /// The place a command means, and its owner.
 fn attach_point(tree: Option<&Tree>, parent: TcHandle) -> Result<(TcHandle, Owner), TcError> {
-    let no_qdisc = || TcError::refused("Parent Qdisc doesn't exists");
+    let no_qdisc = || TcError::filter_refused("Parent Qdisc doesn't exists");
     let tree = tree.ok_or_else(no_qdisc)?;
     if parent.major() == INGRESS.major() && parent != TcHandle::ROOT {
         let node = tree.ingress().ok_or_else(no_qdisc)?;
         let side = if parent == EGRESS { EGRESS } else { INGRESS };
         if side == EGRESS && *node.spec() != NodeSpec::Clsact {
-            return Err(TcError::errno(Errno::NotSupported));
+            return Err(TcError::filter_errno(Errno::NotSupported));
         }
         return Ok((side, Owner::Qdisc(Arc::clone(node.cells()))));
     }
@@ -220,9 +220,9 @@ fn attach_point(tree: Option<&Tree>, parent: TcHandle) -> Result<(TcHandle, Owne
     match node.spec() {
         NodeSpec::Sched(QdiscSpec::Htb(_) | QdiscSpec::Prio(_)) => {}
         NodeSpec::Sched(QdiscSpec::Tbf(_) | QdiscSpec::Red(_)) => {
-            return Err(TcError::refused("Class doesn't support blocks"));
+            return Err(TcError::filter_refused("Class doesn't support blocks"));
         }
-        _ => return Err(TcError::refused("Qdisc not classful")),
+        _ => return Err(TcError::filter_refused("Qdisc not classful")),
     }
     of_class(tree, node, if parent == TcHandle::ROOT { TcHandle::UNSPEC } else { parent })
 }
@@ -232,11 +232,11 @@ fn of_class(tree: &Tree, node: &Node, parent: TcHandle) -> Result<(TcHandle, Own
         return Ok((node.handle(), Owner::Qdisc(Arc::clone(node.cells()))));
     }
     if !tree.has_class(parent) {
-        return Err(TcError::refused("Specified class doesn't exist"));
+        return Err(TcError::filter_refused("Specified class doesn't exist"));
     }
     match tree.htb_class(parent) {
         Some(class) => Ok((parent, Owner::Class(Arc::clone(&class.cells)))),
-        None => Err(TcError::refused("Class doesn't support blocks")),
+        None => Err(TcError::filter_refused("Class doesn't support blocks")),
     }
 }
 
