@@ -96,8 +96,8 @@ fn red_marks_tcp_that_knows_ecn_and_drops_none_of_it() {
         sums
     );
     assert!(marked > 0, "{red}");
-    // Connections begin with packets that do not know ECN; those alone may be dropped.
-    assert!(early + pdrop <= 4, "{red}");
+    // The first packet of a connection and what is sent again know no ECN (RFC 3168): those alone may be dropped.
+    assert!((early + pdrop) * 200 <= marked, "{red}");
     assert_eq!(number(&red, "drops"), early + pdrop, "{red}");
     assert_eq!(number(&red, "overlimits"), marked + early, "{red}");
     assert!(within * 10 >= sums.len() * 8, "the average stays between min and max: {sums:?}");

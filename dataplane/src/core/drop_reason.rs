@@ -124,8 +124,6 @@ named_enum! {
         TcIngress = "tc_ingress",
         /// A filter where packets leave said so.
         TcEgress = "tc_egress",
-        /// A filter went to a chain that is not there.
-        TcChainNotfound = "tc_chain_notfound",
         /// Filters classified a packet anew too often.
         TcReclassifyLoop = "tc_reclassify_loop",
         /// The transmit ring took no more.
