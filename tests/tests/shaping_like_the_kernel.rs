@@ -15,7 +15,7 @@ const TOLERANCE: f64 = 0.02;
 /// How often a tree is looked at if others took the worker's CPU meanwhile.
 const ATTEMPTS: usize = 5;
 /// What each sender offers, Mbit/s.
-const OFFERED: f64 = 90.0;
+const OFFERED: f64 = 120.0;
 /// The port of the first class; the others follow.
 const FIRST_PORT: u16 = 5001;
 
@@ -56,7 +56,7 @@ class add parent 1: classid 1:1 htb rate 100mbit ceil 100mbit
 class add parent 1:1 classid 1:10 htb rate 10mbit ceil 100mbit prio 0
 class add parent 1:1 classid 1:11 htb rate 10mbit ceil 100mbit prio 1",
         leaves: &["1:10", "1:11"],
-        // What is offered bounds the first.
+        // The second's own rate is sure; the first borrows all that is left.
         expected: &[Some(90.0), Some(10.0)],
         frame: 1514,
     },
