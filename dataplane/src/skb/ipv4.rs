@@ -19,12 +19,18 @@ pub const IPPROTO_TCP: u8 = 6;
 pub const IPPROTO_UDP: u8 = 17;
 /// IPv6 in IP.
 pub const IPPROTO_IPV6: u8 = 41;
+/// DCCP.
+pub const IPPROTO_DCCP: u8 = 33;
 /// Generic routing encapsulation.
 pub const IPPROTO_GRE: u8 = 47;
 /// ICMP of IPv6.
 pub const IPPROTO_ICMPV6: u8 = 58;
 /// Protocol Independent Multicast.
 pub const IPPROTO_PIM: u8 = 103;
+/// SCTP.
+pub const IPPROTO_SCTP: u8 = 132;
+/// UDP-Lite.
+pub const IPPROTO_UDPLITE: u8 = 136;
 
 /// Don't Fragment, in the flags-and-offset word.
 pub const IP_DF: u16 = 0x4000;

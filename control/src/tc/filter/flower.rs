@@ -6,7 +6,7 @@ use skiff_dataplane::net::{IfIndex, MacAddr};
 use skiff_dataplane::sched::cls::ETH_P_ALL;
 use skiff_dataplane::sched::cls::flow::{Flower, word};
 use skiff_dataplane::skb::eth::{ETH_P_ARP, ETH_P_IP, ETH_P_IPV6};
-use skiff_dataplane::skb::ipv4::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP};
+use skiff_dataplane::skb::ipv4::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP};
 
 use super::numbers;
 use super::{Common, Options};
@@ -14,7 +14,6 @@ use crate::tc::error::TcError;
 use crate::tc::units;
 use crate::tc::words::{Words, matches};
 
-const IPPROTO_SCTP: u8 = 132;
 const ETH_P_RARP: u16 = 0x8035;
 /// Keys of tc that need what is not here: tunnels, MPLS, PPPoE, connection tracking.
 const UNSUPPORTED: [&str; 22] = [

@@ -2,13 +2,13 @@
 
 use super::view::View;
 use crate::skb::eth::{ETH_P_ARP, ETH_P_IP, ETH_P_IPV6};
-use crate::skb::ipv4::{IP_MF, IP_OFFSET, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP};
+use crate::skb::ipv4::{
+    IP_MF, IP_OFFSET, IPPROTO_DCCP, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
+    IPPROTO_UDPLITE,
+};
 
 /// Words of a flow key.
 pub const FLOW_WORDS: usize = 26;
-const IPPROTO_SCTP: u8 = 132;
-const IPPROTO_UDPLITE: u8 = 136;
-const IPPROTO_DCCP: u8 = 33;
 
 /// Which word holds what.
 pub mod word {

@@ -14,6 +14,7 @@ use crate::core::dev::netif_receive_skb_list;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::core::xmit::dev_queue_xmit;
+use crate::device::vlan::VlanProto;
 use crate::net::IfIndex;
 use crate::netfilter::hooks::{Hook, HookCx, HookFn, Verdict, Verdicts, node_of};
 use crate::sched::act::vlan::settle;
@@ -198,5 +199,5 @@ pub fn send(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, dev: IfIndex, ingres
 fn unload(skb: &mut Skb) -> Option<()> {
     let Some(tci) = skb.tx_vlan() else { return Some(()) };
     skb.clear_tx_vlan();
-    crate::skb::vlan::push(skb, 0x8100 << 16 | u32::from(tci)).then_some(())
+    crate::skb::vlan::push(skb, u32::from(VlanProto::Dot1q.tpid()) << 16 | u32::from(tci)).then_some(())
 }
