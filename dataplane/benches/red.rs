@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use skiff_dataplane::core::drop_reason::DropReason;
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::random::Rng;
 use skiff_dataplane::sched::build::build;
 use skiff_dataplane::sched::cells::QdiscCells;
 use skiff_dataplane::sched::handle::TcHandle;
@@ -16,7 +17,7 @@ use skiff_dataplane::sched::packet::{PktList, SchedPkt};
 use skiff_dataplane::sched::params::{
     DEFAULT_PRIOMAP, LinkLayer, PrioParams, QdiscSpec, RedParams, TbfParams,
 };
-use skiff_dataplane::sched::qdisc::{Qdisc, Rng, SchedCx, Sink};
+use skiff_dataplane::sched::qdisc::{Qdisc, SchedCx, Sink};
 use skiff_dataplane::sched::queue::PktSlab;
 use skiff_dataplane::time::Instant;
 use skiff_pmd::rdtsc;

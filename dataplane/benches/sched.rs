@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use skiff_dataplane::core::drop_reason::DropReason;
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::random::Rng;
 use skiff_dataplane::sched::cells::{ClassCells, HtbCells, QdiscCells, Special};
 use skiff_dataplane::sched::handle::TcHandle;
 use skiff_dataplane::sched::htb::Htb;
@@ -19,7 +20,7 @@ use skiff_dataplane::sched::op::QdiscOp;
 use skiff_dataplane::sched::packet::{PktList, SchedPkt};
 use skiff_dataplane::sched::params::{DEFAULT_PRIOMAP, HtbClassParams, HtbParams, LinkLayer, PrioParams};
 use skiff_dataplane::sched::prio::Prio;
-use skiff_dataplane::sched::qdisc::{Classified, Classify, Qdisc, Rng, SchedCx, Sink};
+use skiff_dataplane::sched::qdisc::{Classified, Classify, Qdisc, SchedCx, Sink};
 use skiff_dataplane::sched::queue::PktSlab;
 use skiff_dataplane::skb::{Skb, SkbExt};
 use skiff_dataplane::time::Instant;

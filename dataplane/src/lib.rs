@@ -30,6 +30,7 @@ pub mod ipv4;
 pub mod neigh;
 pub mod net;
 pub mod netfilter;
+pub mod random;
 pub mod sched;
 pub mod skb;
 pub mod time;

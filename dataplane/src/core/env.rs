@@ -10,6 +10,7 @@ use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::xmit::TxTable;
 use crate::ipv4::ip_frag::FragTable;
+use crate::random::Rng;
 use crate::sched::tree::SchedTable;
 use crate::skb::{Skb, SkbList};
 use crate::time::Instant;
@@ -102,7 +103,7 @@ pub struct Hands {
     pub(crate) redirects: usize,
     lcore: usize,
     ip_id: u16,
-    rng: u64,
+    rng: Rng,
 }
 
 impl Hands {
@@ -118,7 +119,7 @@ impl Hands {
             frags: FragTable::default(),
             bond_turns: BondTurns::default(),
             ip_id: seed as u16,
-            rng: seed,
+            rng: Rng::from_state(seed),
         }
     }
 
@@ -134,11 +135,8 @@ impl Hands {
         self.ip_id
     }
 
-    /// A random word (xorshift64*): for spreading, not for secrets.
+    /// A random word: for spreading, not for secrets.
     pub fn random(&mut self) -> u32 {
-        self.rng ^= self.rng >> 12;
-        self.rng ^= self.rng << 25;
-        self.rng ^= self.rng >> 27;
-        (self.rng.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
+        self.rng.word()
     }
 }

@@ -10,6 +10,7 @@ use super::packet::{PktList, SchedPkt};
 use super::queue::PktSlab;
 use crate::core::drop_reason::DropReason;
 use crate::net::IfIndex;
+use crate::random::Rng;
 use crate::time::Instant;
 
 /// What became of a packet, for the sender (kernel `NET_XMIT_*`).
@@ -128,26 +129,6 @@ impl<'a, P> SchedCx<'a, P> {
 impl<P> fmt::Debug for SchedCx<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SchedCx").field("now", &self.now).field("wake", &self.wake).finish_non_exhaustive()
-    }
-}
-
-/// Random numbers for spreading, not for secrets (xorshift64*).
-#[derive(Clone, Debug)]
-pub struct Rng(u64);
-
-impl Rng {
-    /// A sequence of its own for each seed.
-    pub fn new(seed: u64) -> Self {
-        Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// The next word.
-    #[inline]
-    pub fn word(&mut self) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
     }
 }
 

@@ -13,13 +13,14 @@ use skiff_pmd::Pool;
 use super::cls::hook::send;
 use super::op::{TreeOp, apply_at};
 use super::packet::{PktList, SkbSched};
-use super::qdisc::{Held, Rng, SchedCx, Sink};
+use super::qdisc::{Held, SchedCx, Sink};
 use super::queue::PktSlab;
 use super::run::TxLimit;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::core::xmit::hand_over;
 use crate::net::IfIndex;
+use crate::random::Rng;
 use crate::skb::{Skb, SkbList};
 use crate::time::Instant;
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use skiff_dataplane::core::drop_reason::DropReason;
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::random::Rng;
 use skiff_dataplane::sched::build::build;
 use skiff_dataplane::sched::cells::{QdiscCells, RedCells, Special};
 use skiff_dataplane::sched::handle::TcHandle;
 use skiff_dataplane::sched::op::{QdiscOp, apply_at};
 use skiff_dataplane::sched::packet::{PktList, SchedPkt};
 use skiff_dataplane::sched::params::QdiscSpec;
-use skiff_dataplane::sched::qdisc::{Enqueued, Held, Qdisc, Rng, SchedCx, Sink};
+use skiff_dataplane::sched::qdisc::{Enqueued, Held, Qdisc, SchedCx, Sink};
 use skiff_dataplane::sched::queue::{Fifo, PktSlab};
 use skiff_dataplane::time::Instant;
 

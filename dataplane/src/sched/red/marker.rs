@@ -1,7 +1,7 @@
 //! Which packets are marked: the probability rises with the average queue, and marks come at even distances.
 
+use crate::random::Rng;
 use crate::sched::params::RedParams;
-use crate::sched::qdisc::Rng;
 
 /// What shall be done with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,12 +15,13 @@ use super::Htb;
 use super::params::{DEFAULT_MTU, default_burst, default_quantum};
 use crate::core::drop_reason::DropReason;
 use crate::net::IfIndex;
+use crate::random::Rng;
 use crate::sched::cells::{ClassCells, HtbCells, QdiscCells, Special};
 use crate::sched::handle::TcHandle;
 use crate::sched::op::QdiscOp;
 use crate::sched::packet::SchedPkt;
 use crate::sched::params::{HtbClassParams, HtbParams, LinkLayer};
-use crate::sched::qdisc::{Enqueued, Held, Qdisc, Rng, SchedCx, Sink, Xmit};
+use crate::sched::qdisc::{Enqueued, Held, Qdisc, SchedCx, Sink, Xmit};
 use crate::sched::queue::PktSlab;
 use crate::time::Instant;
 

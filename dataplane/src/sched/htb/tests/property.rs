@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::grafted::Gate;
 use super::*;
+use crate::random::Rng;
 use crate::sched::htb::class::{LEVELS, Mode, NIL};
 use crate::sched::htb::tree::{Tree, bits};
-use crate::sched::qdisc::Rng;
 use crate::sched::queue::Fifo;
 
 /// The longest packet of these tests, bytes.
