@@ -1,4 +1,4 @@
-//! Tells the binary which compiler made it, for `skiff_build_info`.
+//! Tells the binary which compiler made it, and of which commit, for `skiff_build_info`.
 
 use std::process::Command;
 
@@ -10,5 +10,9 @@ fn main() {
     // "rustc 1.95.0 (59807616e 2026-04-14)": the number is what people ask for.
     let number = text.split_whitespace().nth(1).unwrap_or("unknown");
     println!("cargo:rustc-env=SKIFF_RUSTC={number}");
+    // Whoever builds a release says of which commit; to ask git here would build anew after each one.
+    let revision = std::env::var("SKIFF_REVISION").unwrap_or_default();
+    println!("cargo:rustc-env=SKIFF_REVISION={revision}");
+    println!("cargo:rerun-if-env-changed=SKIFF_REVISION");
     println!("cargo:rerun-if-changed=build.rs");
 }

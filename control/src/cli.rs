@@ -189,6 +189,22 @@ pub enum Bench {
     Rules(BenchRules),
     /// What trees of queueing disciplines cost a forwarded packet, and how evenly ten thousand classes are served
     Htb(BenchHtb),
+    /// What scraping the metrics costs an lcore at full load; fails if a packet is lost
+    Scrape(BenchScrape),
+}
+
+/// `skiff bench scrape`
+#[derive(Clone, Debug, Args)]
+pub struct BenchScrape {
+    /// Seconds, half of them under scrapes
+    #[arg(long, default_value_t = 10.0, value_name = "N")]
+    pub seconds: f64,
+    /// CPU of the lcore
+    #[arg(long, value_name = "CPU")]
+    pub cpu: Option<u16>,
+    /// JSON
+    #[arg(short, long)]
+    pub json: bool,
 }
 
 /// `skiff bench htb`

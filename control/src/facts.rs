@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use skiff_dataplane::core::histogram::TimeHistogram;
 use skiff_dataplane::neigh::cache::{Counters, NeighInfo};
 use skiff_dataplane::neigh::nud::Nud;
 use skiff_dataplane::net::IfIndex;
@@ -43,6 +44,10 @@ pub struct Facts {
     pub multicast: MulticastFacts,
     /// The chains of the rule tables, in order.
     pub chains: Vec<ChainFacts>,
+    /// Named sets and how many elements they have.
+    pub sets: Vec<(String, usize)>,
+    /// How long lcores took to leave old snapshots.
+    pub grace_period: Arc<TimeHistogram>,
     /// The memory EAL holds.
     pub memory: MemoryFacts,
 }
@@ -128,6 +133,8 @@ pub struct PortFacts {
     pub carrier_changes: u64,
     /// The driver's counters.
     pub stats: PortStats,
+    /// The driver's own statistics; none unless the configuration asks for them.
+    pub xstats: Vec<(String, u64)>,
     /// Receive queues, by number.
     pub rx_queues: Vec<QueueFacts>,
     /// Transmit queues, by number.
@@ -141,8 +148,6 @@ pub struct QueueFacts {
     pub lcore: Option<usize>,
     /// Descriptors of its ring.
     pub descriptors: u16,
-    /// Of a receive queue: descriptors filled and not yet polled, where the driver can tell.
-    pub used: Option<u32>,
 }
 
 /// A packet pool.
@@ -169,6 +174,8 @@ pub struct FibFacts {
     pub routes: Vec<(&'static str, u64)>,
     /// Writes by operation, as `("add", 3)`.
     pub updates: Vec<(&'static str, u64)>,
+    /// How long changes of routes took.
+    pub update_time: Arc<TimeHistogram>,
     /// Groups for prefixes longer than /24 in use.
     pub tbl8_groups: u64,
     /// Such groups there are.
@@ -200,14 +207,18 @@ pub struct NeighbourFacts {
 }
 
 impl NeighbourFacts {
-    /// Sorts `neighbours` by interface; one on a device that `interfaces` does not name is left out.
+    /// Sorts `neighbours` by interface, each given with its failures; one on a device that `interfaces` does not name is left out.
     pub fn tally(
-        interfaces: impl IntoIterator<Item = (IfIndex, String)>,
+        interfaces: impl IntoIterator<Item = (IfIndex, String, u64)>,
         neighbours: impl IntoIterator<Item = NeighInfo>,
     ) -> Vec<InterfaceNeighbours> {
-        let empty = |interface| InterfaceNeighbours { interface, ..InterfaceNeighbours::default() };
+        let empty = |interface, failures| InterfaceNeighbours {
+            interface,
+            failures,
+            ..InterfaceNeighbours::default()
+        };
         let mut tallies: BTreeMap<IfIndex, _> =
-            interfaces.into_iter().map(|(dev, name)| (dev, empty(name))).collect();
+            interfaces.into_iter().map(|(dev, name, failures)| (dev, empty(name, failures))).collect();
         for neighbour in neighbours {
             let Some(tally) = tallies.get_mut(&neighbour.dev) else { continue };
             *tally.entries.entry(neighbour.state).or_default() += 1;
@@ -283,6 +294,8 @@ pub struct InterfaceNeighbours {
     pub entries: BTreeMap<Nud, u64>,
     /// Packets that wait for an answer.
     pub hold_packets: u64,
+    /// Resolutions and re-checks nobody answered.
+    pub failures: u64,
 }
 
 /// The memory EAL holds.
@@ -353,7 +366,7 @@ mod tests {
             neighbour(2, 3, Nud::Stale, 0),
             neighbour(9, 4, Nud::Stale, 5),
         ];
-        let names = [(IfIndex(3), "wan0".to_owned()), (IfIndex(2), "lan0".to_owned())];
+        let names = [(IfIndex(3), "wan0".to_owned(), 0), (IfIndex(2), "lan0".to_owned(), 6)];
         let facts = NeighbourFacts {
             interfaces: NeighbourFacts::tally(names, neighbours),
             ..NeighbourFacts::default()
@@ -362,6 +375,7 @@ mod tests {
         assert_eq!((lan.interface.as_str(), wan.interface.as_str()), ("lan0", "wan0"));
         assert_eq!(lan.entries, BTreeMap::from([(Nud::Incomplete, 2), (Nud::Stale, 1)]));
         assert!(wan.entries.is_empty());
+        assert_eq!((lan.failures, wan.failures), (6, 0));
         assert_eq!((facts.entry_count(), facts.hold_packets()), (3, 4));
     }
 

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Routes(args)) => bench::routes(args),
         Command::Bench(Bench::Rules(args)) => bench::rules(args),
         Command::Bench(Bench::Htb(args)) => bench::htb(args),
+        Command::Bench(Bench::Scrape(args)) => bench::scrape(args),
         Command::Demo(args) => demo::main(args),
         // The daemon answers these; see above.
         Command::Ip { .. }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use skiff_dataplane::core::counters::Mib;
 use skiff_dataplane::core::drop_reason::{DropReason, Node};
+use skiff_dataplane::core::histogram::TimeHistogram;
 use skiff_dataplane::core::qsbr::Qsbr;
 use skiff_dataplane::core::shared::Shared;
 use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
@@ -65,6 +66,8 @@ pub fn busy() -> Arc<Shared> {
     a.count_drop(Node::IpRcv, DropReason::IpCsum, 2, 120);
     a.count_drop(Node::IpForward, DropReason::IpInhdr, 1, 60);
     a.rx_queue(0, 0).packets.add(100);
+    a.rx_queue(0, 0).set_used(5);
+    a.loops.record(900);
     a.tx_queue(1, 0).packets.add(90);
     a.device(IfIndex(2)).rx_packets.add(100);
     a.device(IfIndex(2)).rx_bytes.add(6400);
@@ -104,12 +107,20 @@ fn queue() -> NfQueue {
     queue
 }
 
+/// A histogram of these durations, in nanoseconds.
+fn histogram(nanos: &[u64]) -> Arc<TimeHistogram> {
+    let histogram = TimeHistogram::default();
+    nanos.iter().for_each(|&nanos| histogram.record(nanos));
+    Arc::new(histogram)
+}
+
 /// Facts that go with [`busy`].
 pub fn facts() -> Facts {
     let lan = InterfaceNeighbours {
         interface: "lan0".into(),
         entries: BTreeMap::from([(Nud::Reachable, 2), (Nud::Incomplete, 1)]),
         hold_packets: 2,
+        failures: 3,
     };
     Facts {
         build: BuildFacts {
@@ -143,6 +154,7 @@ pub fn facts() -> Facts {
         fib: FibFacts {
             routes: vec![("connected", 2), ("static", 3)],
             updates: vec![("add", 6), ("replace", 0), ("delete", 1)],
+            update_time: histogram(&[300, 40_000]),
             tbl8_groups: 1,
             tbl8_limit: 1024,
             memory_bytes: 64 << 20,
@@ -154,6 +166,8 @@ pub fn facts() -> Facts {
             counters: Counters { res_failed: 3, unres_discards: 8, table_fulls: 9, ..Counters::default() },
             interfaces: vec![lan],
         },
+        sets: vec![("blocked".into(), 12)],
+        grace_period: histogram(&[2_000_000]),
         multicast: MulticastFacts {
             entries: vec![("static", 1), ("proxy", 2), ("unresolved", 0)],
             interfaces: vec![VifFacts { interface: "lan0".into(), packets_in: 5, ..VifFacts::default() }],
@@ -242,7 +256,7 @@ pub fn chain(name: &str, policy: Option<&'static str>, rules: &[(&str, u64)]) ->
 
 /// A port with two receive queues, of lcores 0 and 1, and one transmit queue of lcore 0.
 pub fn port(id: u16, name: &str) -> PortFacts {
-    let queue = |lcore, used| QueueFacts { lcore: Some(lcore), descriptors: 512, used };
+    let queue = |lcore| QueueFacts { lcore: Some(lcore), descriptors: 512 };
     PortFacts {
         id: PortId(id),
         name: name.to_owned(),
@@ -254,8 +268,9 @@ pub fn port(id: u16, name: &str) -> PortFacts {
         admin_up: true,
         link: Link { up: id == 0, speed_mbps: if id == 0 { 1000 } else { u32::MAX }, full_duplex: true },
         carrier_changes: 1,
+        xstats: vec![("rx_good_packets".into(), 110)],
         stats: PortStats { ipackets: 110, ibytes: 7040, imissed: 12, ..PortStats::default() },
-        rx_queues: vec![queue(0, Some(5)), queue(1, None)],
-        tx_queues: vec![queue(0, None)],
+        rx_queues: vec![queue(0), queue(1)],
+        tx_queues: vec![queue(0)],
     }
 }

@@ -4,7 +4,9 @@ mod bond;
 mod churn;
 mod forward;
 mod htb;
+mod machine;
 mod rules;
+mod scrape;
 mod swap;
 mod traffic;
 
@@ -15,7 +17,7 @@ pub use forward::{Options, Report, run};
 pub use traffic::Case;
 pub(crate) use traffic::write_pcap;
 
-use crate::cli::{BenchForward, BenchHtb, BenchRoutes, BenchRules, Exit, error_line};
+use crate::cli::{BenchForward, BenchHtb, BenchRoutes, BenchRules, BenchScrape, Exit, error_line};
 
 /// Length of one measurement; rounds alternate generator and forwarding.
 const SLICE: Duration = Duration::from_millis(100);
@@ -114,6 +116,35 @@ pub fn rules(args: &BenchRules) -> ExitCode {
         );
     }
     Exit::Ok.into()
+}
+
+/// `skiff bench scrape`.
+pub fn scrape(args: &BenchScrape) -> ExitCode {
+    let report = match scrape::run(args.seconds, args.cpu) {
+        Ok(report) => report,
+        Err(error) => {
+            eprint!("{}", error_line("bench scrape", format!("{error:#}")));
+            return Exit::Failed.into();
+        }
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&report).unwrap_or_default());
+    } else {
+        println!(
+            "{} scrapes of {} bytes at {:.2} ms each; {:.1} cycles/packet under {:.0} scrapes a second, {:.1} without: \
+             {:.4} % of the lcore for one a second; {} packets forwarded, {} lost",
+            report.scrapes,
+            report.page_bytes,
+            report.milliseconds_per_scrape,
+            report.scraping,
+            report.scrapes_per_second,
+            report.quiet,
+            report.share_of_one_a_second * 100.0,
+            report.forwarded,
+            report.lost,
+        );
+    }
+    if report.lost == 0 { Exit::Ok.into() } else { Exit::Failed.into() }
 }
 
 /// `skiff bench htb`.

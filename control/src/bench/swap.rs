@@ -5,38 +5,24 @@
 //! routed and lets only mark 1 through; set B does the same with 2. A packet that met the mangle table of the one and the
 //! filter table of the other is dropped, and the bench first makes sure that it would see that.
 
-use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use skiff_dataplane::core::drop_reason::DropReason;
-use skiff_dataplane::core::env::Hands;
-use skiff_dataplane::core::lcore::{Clock, Idle, Worker};
-use skiff_dataplane::net::MacAddr;
-use skiff_pmd::{Eal, EalConfig, Hugepages, Pool, PoolConfig, pin_current_thread, rdtsc};
 
-use super::forward::forward;
-use super::traffic::{Case, write_pcap};
-use crate::config;
-use crate::daemon::{new_router, ports};
+use super::machine::{Machine, PHASE, SLICE, median, phase};
 use crate::drops;
 use crate::netfilter::{Call, Program};
 use crate::router::Router;
 
-/// What `net_pcap` gives its first port for a hardware address.
-const PCAP_MAC: MacAddr = MacAddr([2, 0x70, 0x63, 0x61, 0x70, 0]);
 /// Swaps a second.
 const RATE: u32 = 100;
-/// Length of one measurement of the lcore.
-const SLICE: Duration = Duration::from_millis(10);
 /// Packets that show what a rule set does with them, and how long they may take to come.
 const SEEN: u64 = 1000;
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Time without swaps, and then with them, in turn.
-const PHASE: Duration = Duration::from_millis(250);
 
 /// What came out for rule sets of one size.
 #[derive(Clone, Debug, Serialize)]
@@ -64,12 +50,7 @@ pub struct Row {
 /// # Errors
 /// EAL, the ports or the router could not be set up, or a mixture went unseen.
 pub fn run(seconds: f64, cpu: Option<u16>) -> Result<Vec<Row>> {
-    let destinations = Case::Flows1024.destinations(&Case::Flows1024.routes());
-    let pcap = std::env::temp_dir().join(format!("skiff-bench-{}.pcap", std::process::id()));
-    write_pcap(&pcap, PCAP_MAC, &destinations).with_context(|| format!("cannot write {}", pcap.display()))?;
-    let started = Machine::start(&pcap, destinations.len());
-    let _ = std::fs::remove_file(&pcap);
-    let mut machine = started?;
+    let mut machine = Machine::start()?;
     machine.mixture_shows(cpu)?;
     [2, 1000].into_iter().map(|rules| machine.measure(rules, seconds, cpu)).collect()
 }
@@ -85,90 +66,7 @@ fn restore_text(set: u32, filter: u32, rules: usize) -> String {
     text + &format!("-A FORWARD -m mark --mark {filter} -j ACCEPT\nCOMMIT\n")
 }
 
-/// What the lcore is to do, and what its measurements are of.
-mod phase {
-    pub const STOP: u8 = 0;
-    pub const QUIET: u8 = 1;
-    pub const SWAPPING: u8 = 2;
-}
-
-/// Cycles a packet of the slices that lay in one phase.
-#[derive(Default)]
-struct Samples {
-    quiet: Vec<f64>,
-    swapping: Vec<f64>,
-}
-
-/// A router between a port that generates and one that swallows.
-struct Machine {
-    router: Router,
-    worker: Worker,
-    // Last: the others hold on to its memory.
-    _eal: Eal,
-}
-
 impl Machine {
-    fn start(pcap: &Path, frames: usize) -> Result<Machine> {
-        let text = format!(
-            r#"[system]
-lcores = "0"
-[interface.in]
-device = "vdev:net_pcap0,rx_pcap={},infinite_rx=1"
-addresses = ["10.0.0.1/24"]
-[interface.out]
-device = "vdev:net_null0,no-rx=1"
-addresses = ["10.0.1.1/24"]
-[[route]]
-to = "0.0.0.0/0"
-via = "10.0.1.2"
-[[neighbour]]
-address = "10.0.1.2"
-mac = "02:bb:00:00:00:01"
-dev = "out"
-"#,
-            pcap.display()
-        );
-        let refused = |faults: Vec<config::Diagnostic>| {
-            anyhow!(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-        };
-        let config = config::parse("bench", &text).map_err(refused)?;
-        let mbufs = (frames.next_power_of_two() as u32 * 2).max(16_384);
-        let eal = Eal::init(EalConfig {
-            program: "skiff-bench".to_owned(),
-            memory_mib: 64 + mbufs / 1024 * 3,
-            hugepages: Hugepages::Prefer,
-            main_cpu: None,
-            vdevs: config.eal_devices().iter().map(|d| d.devargs.clone()).collect(),
-            pci_allow: Vec::new(),
-            file_prefix: format!("skiff-bench-{}", std::process::id()),
-            extra_args: Vec::new(),
-        })?;
-        let wanted =
-            PoolConfig { name: "bench", mbufs: mbufs - 1, cache: 256, data_room: 2048, socket: None };
-        let pool = Pool::create(&eal, &wanted)?;
-        let (opened, mut shares) =
-            ports::open_all(&eal, &config, &pool, 1, false).map_err(|fault| refused(vec![fault]))?;
-        let clock = Clock::new(rdtsc());
-        let mut router = new_router(1, clock, &pool)?;
-        for port in opened {
-            let interface = config.interface(&port.interface).context("a port of the configuration")?;
-            router.add_port(interface, port.handle).map_err(|refusal| anyhow!("{refusal}"))?;
-        }
-        router.apply(config).map_err(refused)?;
-        let share = shares.pop().context("the lcore's share")?;
-        let worker = Worker {
-            id: 0,
-            cpu: None,
-            shared: router.shared.clone(),
-            rx: share.rx,
-            handoff: share.handoff,
-            hands: Hands::new(0, share.tx, pool, 1),
-            idle: Idle::Poll,
-            clock,
-        };
-        Ok(Machine { router, worker, _eal: eal })
-    }
-
     /// A mixture drops every packet.
     fn mixture_shows(&mut self, cpu: Option<u16>) -> Result<()> {
         for (set, filter, passes) in [(1, 2, false), (2, 1, false), (1, 1, true), (2, 2, true)] {
@@ -201,7 +99,7 @@ dev = "out"
             while Instant::now() < end {
                 phase.store(phase::QUIET, Ordering::Relaxed);
                 thread::sleep(PHASE);
-                phase.store(phase::SWAPPING, Ordering::Relaxed);
+                phase.store(phase::WORKING, Ordering::Relaxed);
                 swap_for(PHASE, router, &sets, &mut times)?;
             }
             Ok(())
@@ -217,45 +115,13 @@ dev = "out"
             netfilter_drop,
             lost: came as i64 - sent as i64 - netfilter_drop as i64,
             quiet: median(samples.quiet),
-            swapping: median(samples.swapping),
-        })
-    }
-
-    /// Runs the lcore on a thread of its own while `work` goes on on this one.
-    fn while_forwarding(
-        &mut self,
-        cpu: Option<u16>,
-        work: impl FnOnce(&mut Router, &AtomicU8) -> Result<()>,
-    ) -> Result<Samples> {
-        let now = AtomicU8::new(phase::QUIET);
-        let (worker, router) = (&mut self.worker, &mut self.router);
-        thread::scope(|scope| {
-            let lcore =
-                scope.spawn(|| cpu.map_or(Ok(()), pin_current_thread).map(|()| measure_slices(worker, &now)));
-            let done = work(router, &now);
-            now.store(phase::STOP, Ordering::Relaxed);
-            let samples = lcore.join().map_err(|_| anyhow!("the lcore panicked"))??;
-            done.map(|()| samples)
+            swapping: median(samples.working),
         })
     }
 
     fn netfilter_drops(&self) -> u64 {
         let rows = drops::rows(&self.router.shared);
         rows.iter().filter(|row| row.reason == DropReason::NetfilterDrop).map(|row| row.packets).sum()
-    }
-}
-
-fn measure_slices(worker: &mut Worker, now: &AtomicU8) -> Samples {
-    let mut samples = Samples::default();
-    loop {
-        let began = now.load(Ordering::Relaxed);
-        if began == phase::STOP {
-            return samples;
-        }
-        let cost = forward(worker, SLICE);
-        if now.load(Ordering::Relaxed) == began {
-            if began == phase::QUIET { samples.quiet.push(cost) } else { samples.swapping.push(cost) }
-        }
     }
 }
 
@@ -280,9 +146,4 @@ fn restore(router: &mut Router, text: &str) -> Result<()> {
     ensure!(reply.exit == 0, "iptables-restore: {}", reply.stderr);
     router.reclaim();
     Ok(())
-}
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -188,6 +188,12 @@ pub struct Api {
 pub struct Metrics {
     /// Address and port of the HTTP listener.
     pub listen: At<SocketAddr>,
+    /// The drivers' own statistics, too.
+    pub xstats: At<bool>,
+    /// Measure the cycles of each stage.
+    pub stage_timing: At<bool>,
+    /// Series a family may have; read when the router starts.
+    pub max_series_per_family: At<usize>,
 }
 
 /// `[interface.NAME]`.

@@ -6,6 +6,7 @@ use super::diag::{At, Fault, Source, quote};
 use super::model::{Api, DEFAULT_METRICS, Hugepages, Idle, Lcores, Metrics, System};
 use super::section::{Section, Value, narrow};
 use super::value::{MAX_CPUS, lcores, listen, size};
+use crate::metrics::MAX_SERIES_PER_FAMILY;
 
 /// Reads `[system]`; what it leaves out has its default.
 pub(super) fn read_system<'t>(source: &'t Source<'t>, value: &'t Value<'t>) -> System {
@@ -41,11 +42,22 @@ pub(super) fn read_api<'t>(source: &'t Source<'t>, value: &'t Value<'t>) -> Api 
 
 /// Reads `[metrics]`.
 pub(super) fn read_metrics<'t>(source: &'t Source<'t>, value: &'t Value<'t>) -> Option<Metrics> {
-    let section = Section::of(source, "metrics", value, &["listen"])?;
-    if section.get("listen").is_some() {
-        return section.parsed("listen", listen).map(|listen| Metrics { listen });
-    }
-    Some(Metrics { listen: At::new(listen(DEFAULT_METRICS).ok()?, section.pos) })
+    const KEYS: &[&str] = &["listen", "xstats", "stage-timing", "max-series-per-family"];
+    const SERIES: std::ops::RangeInclusive<i64> = 1..=1_000_000;
+
+    let section = Section::of(source, "metrics", value, KEYS)?;
+    let listen = match section.get("listen") {
+        Some(_) => section.parsed("listen", listen)?,
+        None => At::new(listen(DEFAULT_METRICS).ok()?, section.pos),
+    };
+    let off = At::new(false, section.pos);
+    let series = section.integer("max-series-per-family", SERIES).and_then(narrow);
+    Some(Metrics {
+        listen,
+        xstats: section.boolean("xstats").unwrap_or(off.clone()),
+        stage_timing: section.boolean("stage-timing").unwrap_or(off),
+        max_series_per_family: series.unwrap_or(At::new(MAX_SERIES_PER_FAMILY, section.pos)),
+    })
 }
 
 /// The path of a UNIX socket: absolute, because the daemon's directory is not the user's, and short enough for

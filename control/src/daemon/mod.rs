@@ -27,6 +27,7 @@ use crate::api::Server;
 use crate::cli::{DEFAULT_SOCKET, Exit, Run, error_line};
 use crate::config::{self, Bus, Config, Diagnostic};
 use crate::facts::{Facts, LcoreFacts, MemoryFacts};
+use crate::metrics::MAX_SERIES_PER_FAMILY;
 use crate::nfqueue;
 use crate::router::{Parts, Router};
 use ports::Share;
@@ -153,8 +154,15 @@ impl Daemon {
                 })?;
             }
         }
-        let facts = constant_facts(&config, &cpus, eal.uses_hugepages());
+        let features = vec![
+            ("hugepages", eal.uses_hugepages()),
+            ("vfio", uses_vfio(&config)),
+            ("rx_interrupt", adaptive && shares.iter().any(Share::wakes_by_interrupt)),
+        ];
+        let facts = constant_facts(&config, &cpus, features);
         let listen = config.metrics.as_ref().map(|metrics| metrics.listen.value);
+        let max_series =
+            config.metrics.as_ref().map_or(MAX_SERIES_PER_FAMILY, |metrics| metrics.max_series_per_family.value);
         let socket = config
             .api
             .socket
@@ -166,7 +174,7 @@ impl Daemon {
 
         let shared = Arc::clone(&router.shared);
         let router = Handle(Arc::new(Mutex::new(router)));
-        let backend = service::Service::new(router.clone(), Arc::clone(&shared), facts)?;
+        let backend = service::Service::new(router.clone(), Arc::clone(&shared), facts, max_series)?;
         let server = Server::start(Arc::new(backend), &socket, listen)?;
         let listeners =
             nfqueue::Server::start(&nfqueue::socket_beside(&socket), Arc::clone(&shared), pool.clone())?;
@@ -272,10 +280,19 @@ pub(crate) fn new_router(workers: usize, clock: Clock, pool: &Pool) -> Result<Ro
     Ok(Router::new(Parts { shared, fib, neigh, pool: pool.clone(), clock }))
 }
 
-fn constant_facts(config: &Config, cpus: &[u16], hugepages: bool) -> Facts {
+/// A port's device is bound to vfio-pci.
+fn uses_vfio(config: &Config) -> bool {
+    let bound = |address: &str| std::fs::read_link(format!("/sys/bus/pci/devices/{address}/driver"));
+    let devices = config.eal_devices();
+    let mut pci = devices.iter().filter(|device| device.bus == Bus::Pci);
+    pci.any(|device| bound(&device.name).is_ok_and(|driver| driver.ends_with("vfio-pci")))
+}
+
+fn constant_facts(config: &Config, cpus: &[u16], features: Vec<(&'static str, bool)>) -> Facts {
+    let hugepages = features.contains(&("hugepages", true));
     Facts {
         start_time: unix_now(),
-        features: vec![("hugepages", hugepages)],
+        features,
         lcores: cpus.iter().map(|cpu| LcoreFacts { cpu: Some(*cpu), numa_node: None }).collect(),
         memory: MemoryFacts { eal_bytes: config.system.memory.value, hugepages },
         ..Facts::default()

@@ -26,6 +26,13 @@ pub struct Share {
     pub handoff: Vec<Arc<Ring>>,
 }
 
+impl Share {
+    /// All it polls can end its sleep.
+    pub fn wakes_by_interrupt(&self) -> bool {
+        !self.rx.is_empty() && self.rx.iter().all(RxQueue::supports_interrupt)
+    }
+}
+
 /// A port that was opened for an interface.
 pub struct Opened {
     /// The interface of the configuration.

@@ -8,7 +8,7 @@ use skiff_dataplane::core::shared::{RunState, Shared};
 use super::Handle;
 use crate::api::{Backend, Reply, Show};
 use crate::facts::Facts;
-use crate::metrics::{Exporter, MAX_SERIES_PER_FAMILY};
+use crate::metrics::Exporter;
 use crate::netfilter::{Call, Program};
 use crate::show;
 use crate::tc;
@@ -23,10 +23,15 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(router: Handle, shared: Arc<Shared>, constant: Facts) -> Result<Service> {
+    pub(super) fn new(
+        router: Handle,
+        shared: Arc<Shared>,
+        constant: Facts,
+        max_series: usize,
+    ) -> Result<Service> {
         let (source, base) = (router.clone(), constant.clone());
         let facts = move || source.lock().picture(base.clone());
-        let exporter = Exporter::new(Arc::clone(&shared), facts, MAX_SERIES_PER_FAMILY)?;
+        let exporter = Exporter::new(Arc::clone(&shared), facts, max_series)?;
         Ok(Service { router, shared, constant, exporter })
     }
 

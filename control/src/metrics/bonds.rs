@@ -8,6 +8,10 @@ use super::page::{Page, families};
 use crate::facts::BondFacts;
 
 families! {
+    MEMBERS: gauge "skiff_bond_members" ["bond"] = "Configured members (node_bonding_slaves).";
+    MEMBERS_ACTIVE: gauge "skiff_bond_members_active" ["bond"] = "Members that carry traffic (node_bonding_active).";
+    MEMBER_ACTIVE: gauge "skiff_bond_member_active" ["bond", "port"] = "1 if this member carries traffic.";
+    LACP: counter "skiff_bond_lacp_packets_total" ["bond", "port", "direction"] = "LACPDUs by direction.";
     ACTIVE: gauge "skiff_bond_active" ["bond", "member"] = "Whether the member is in use.";
     UP: gauge "skiff_bond_member_up" ["bond", "member"] = "Whether the member is usable.";
     FAILURES: counter "skiff_bond_link_failures_total" ["bond", "member"] = "Times the member's link failed.";
@@ -28,12 +32,17 @@ pub(super) fn collect(page: &mut Page, shared: &Shared, bonds: &[BondFacts]) {
     for bond in bonds {
         let name = bond.name.as_str();
         page.add(&FAILOVERS, [name], bond.failovers);
+        page.set(&MEMBERS, [name], bond.members.len() as f64);
+        page.set(&MEMBERS_ACTIVE, [name], bond.members.iter().filter(|m| m.active && m.up).count() as f64);
         for member in &bond.members {
             let labels = [name, member.name.as_str()];
             page.set(&ACTIVE, labels, flag(member.active));
+            page.set(&MEMBER_ACTIVE, labels, flag(member.active && member.up));
             page.set(&UP, labels, flag(member.up));
             page.add(&FAILURES, labels, member.link_failures);
             if let Some((rx, tx, state, key)) = member.lacp {
+                page.add(&LACP, [name, &member.name, "receive"], rx);
+                page.add(&LACP, [name, &member.name, "transmit"], tx);
                 page.add(&LACP_RX, labels, rx);
                 page.add(&LACP_TX, labels, tx);
                 page.set(&LACP_STATE, labels, f64::from(state));

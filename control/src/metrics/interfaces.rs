@@ -2,7 +2,8 @@
 
 use skiff_dataplane::core::shared::Shared;
 use skiff_dataplane::core::snapshot::Snapshot;
-use skiff_dataplane::device::DeviceKind;
+use skiff_dataplane::device::{DeviceKind, NetDevice};
+use skiff_dataplane::net::IfIndex;
 
 use super::page::{Page, families};
 
@@ -33,6 +34,15 @@ families! {
         "VLAN tags put into sent frames in software.";
 }
 
+/// What a device lies on, and its VLAN there.
+fn below<'a>(snapshot: &'a Snapshot, device: &NetDevice) -> (&'a str, String) {
+    match &device.vlan {
+        Some(vlan) => (&snapshot.device(vlan.real_dev).name, vlan.vid.to_string()),
+        None if device.master != IfIndex::NONE => (&snapshot.device(device.master).name, String::new()),
+        None => ("", String::new()),
+    }
+}
+
 pub(super) fn collect(page: &mut Page, shared: &Shared, snapshot: &Snapshot) {
     for device in snapshot.devices() {
         let name = device.name.as_str();
@@ -43,7 +53,8 @@ pub(super) fn collect(page: &mut Page, shared: &Shared, snapshot: &Snapshot) {
             DeviceKind::Vlan => "vlan",
             DeviceKind::Bond => "bond",
         };
-        page.set(&INFO, [name, kind, "", ""], 1.0);
+        let (parent, vlan) = below(snapshot, device);
+        page.set(&INFO, [name, kind, parent, &vlan], 1.0);
         for cells in shared.all_cells().iter().map(|cells| cells.device(device.ifindex)) {
             page.add(&RX_PACKETS, [name], cells.rx_packets.get());
             page.add(&RX_BYTES, [name], cells.rx_bytes.get());

@@ -4,8 +4,8 @@ use skiff_dataplane::core::counters::{BURST_BUCKETS, LcoreCells};
 use skiff_dataplane::core::drop_reason::Node;
 use skiff_dataplane::core::shared::Shared;
 
-use super::number;
 use super::page::{Page, families};
+use super::{duration, number};
 use crate::facts::Facts;
 
 families! {
@@ -19,6 +19,7 @@ families! {
     WAKEUPS: counter "skiff_lcore_interrupt_wakeups_total" ["lcore"] =
         "Times the lcore slept and an RX interrupt woke it.";
     RX_BURST: histogram "skiff_lcore_rx_burst_packets" ["lcore"] = "Packets per non-empty RX burst.";
+    LOOP: histogram "skiff_lcore_loop_seconds" ["lcore"] = "Duration of one loop iteration, sampled.";
     LAST_QUIESCENT: gauge "skiff_lcore_last_quiescent_timestamp_seconds" ["lcore"] =
         "Unix time of the last quiescent report; a stuck lcore stops advancing.";
     NODE_PACKETS: counter "skiff_node_packets_total" ["lcore", "node"] = "Packets that entered a pipeline node.";
@@ -54,6 +55,7 @@ fn activity(page: &mut Page, lcore: &str, cells: &LcoreCells) {
     let bursts = BURST_BUCKETS.iter().zip(&cells.rx_bursts).map(|(&bound, n)| (bound as f64, n.get()));
     // Every packet came in by a burst, so they are the sum of all burst sizes.
     page.histogram(&RX_BURST, [lcore], bursts, cells.rx.get() as f64);
+    duration(page, &LOOP, [lcore], &cells.loops);
 }
 
 fn nodes(page: &mut Page, lcore: &str, cells: &LcoreCells) {

@@ -22,11 +22,12 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
+use skiff_dataplane::core::histogram::TimeHistogram;
 use skiff_dataplane::core::shared::Shared;
 
 use crate::facts::Facts;
@@ -156,6 +157,18 @@ fn describe(&(name, help, labels): &Listed) -> Result<Desc, prometheus::Error> {
 
 fn flag(on: bool) -> f64 {
     if on { 1.0 } else { 0.0 }
+}
+
+/// Sets a histogram of durations.
+fn duration<const N: usize, const BOUNDS: usize, const FIRST: u64, const DOUBLINGS: u32>(
+    page: &mut Page,
+    family: &page::Family<N>,
+    labels: [&str; N],
+    times: &TimeHistogram<BOUNDS, FIRST, DOUBLINGS>,
+) {
+    let seconds = |bound: Option<Duration>| bound.map_or(f64::INFINITY, |bound| bound.as_secs_f64());
+    let buckets = times.buckets().map(|(bound, n)| (seconds(bound), n));
+    page.histogram(family, labels, buckets, times.sum().as_secs_f64());
 }
 
 /// A number for a label; empty, which is as good as no label, if there is none.

@@ -18,6 +18,7 @@ families! {
     RULE_PACKETS: counter "skiff_rule_packets_total" ["chain", "rule"] =
         "Packets matched by a rule; rule is its comment or its index.";
     RULE_BYTES: counter "skiff_rule_bytes_total" ["chain", "rule"] = "Bytes matched by a rule.";
+    SET_ELEMENTS: gauge "skiff_set_elements" ["set"] = "Elements in a named set.";
     LOG_LOST: counter "skiff_nf_log_lost_total" [] =
         "Lines of LOG, NFLOG and TRACE lost because more came than could be printed.";
     QUEUED: counter "skiff_nfqueue_queued_total" ["queue"] = "Packets numbered for the queue's listener.";
@@ -31,6 +32,9 @@ families! {
 
 pub(super) fn collect(page: &mut Page, shared: &Shared, facts: &Facts) {
     collect_chains(page, &facts.chains);
+    for (set, elements) in &facts.sets {
+        page.set(&SET_ELEMENTS, [set], *elements as f64);
+    }
     page.add(&LOG_LOST, [], shared.nf_log().lost());
     for cells in shared.all_cells() {
         for &hook in Hook::ALL {

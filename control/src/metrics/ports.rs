@@ -34,6 +34,8 @@ families! {
         "RX mbuf allocation failures (DPDK rx_nombuf).";
     TX_ERRORS: counter "skiff_port_transmit_errors_total" ["port"] =
         "Packets that failed to be sent (DPDK oerrors).";
+    XSTAT: counter "skiff_port_xstat_total" ["port", "xstat"] =
+        "Driver-native extended statistic, off by default (metrics.xstats).";
     QUEUE_RX: counter "skiff_queue_receive_packets_total" ["port", "queue", "lcore"] =
         "Packets taken from an RX queue.";
     QUEUE_RX_DESC: gauge "skiff_queue_receive_descriptors" ["port", "queue"] =
@@ -80,6 +82,9 @@ fn driver_counters(page: &mut Page, port: &PortFacts) {
     page.add(&RX_ERRORS, [name], stats.ierrors);
     page.add(&RX_NOMBUF, [name], stats.rx_nombuf);
     page.add(&TX_ERRORS, [name], stats.oerrors);
+    for (xstat, value) in &port.xstats {
+        page.add(&XSTAT, [name, xstat], *value);
+    }
 }
 
 fn queues(page: &mut Page, shared: &Shared, port: &PortFacts) {
@@ -87,15 +92,15 @@ fn queues(page: &mut Page, shared: &Shared, port: &PortFacts) {
     for (q, facts) in (0u16..).zip(&port.rx_queues) {
         let queue = q.to_string();
         page.set(&QUEUE_RX_DESC, [name, &queue], facts.descriptors.into());
-        if let Some(used) = facts.used {
-            page.set(&QUEUE_RX_USED, [name, &queue], used.into());
-        }
         each_user(
             shared,
             facts,
             |cells| cells.rx_queue(id, q),
             |lcore, cells| {
                 page.add(&QUEUE_RX, [name, &queue, lcore], cells.packets.get());
+                if let Some(used) = cells.used() {
+                    page.set(&QUEUE_RX_USED, [name, &queue], used as f64);
+                }
             },
         );
     }

@@ -16,7 +16,7 @@ families! {
         "Configuration applies by result (applied, refused, rolled_back).";
     GENERATION: gauge "skiff_config_generation" [] = "Generation number of the running configuration.";
     FEATURE: gauge "skiff_feature_enabled" ["feature"] =
-        "1 if an optional fast path or mode is active (hugepages, rx_interrupt).";
+        "1 if an optional fast path or mode is active (hugepages, vfio, rx_interrupt).";
 }
 
 pub(super) fn collect(page: &mut Page, generation: u64, facts: &Facts) {

@@ -1,10 +1,11 @@
 //! Tables and memory: routes, neighbours, pools, the queue to the control thread.
 
+use skiff_dataplane::core::mailbox::MailboxStats;
 use skiff_dataplane::core::shared::Shared;
 use skiff_dataplane::neigh::nud::Nud;
 
-use super::number;
 use super::page::{Page, families};
+use super::{duration, number};
 use crate::facts::{Facts, FibFacts, MemoryFacts, NeighbourFacts, PoolFacts};
 
 families! {
@@ -14,11 +15,13 @@ families! {
     TBL8_LIMIT: gauge "skiff_fib_tbl8_groups_limit" ["vrf", "family"] = "LPM second-level groups available.";
     UPDATES: counter "skiff_fib_updates_total" ["vrf", "family", "operation"] =
         "FIB writes (add, replace, delete).";
+    UPDATE_TIME: histogram "skiff_fib_update_seconds" ["vrf", "family"] =
+        "Time from the decision to change a route to the published FIB.";
     FIB_MEMORY: gauge "skiff_fib_memory_bytes" ["vrf", "family"] = "Memory held by the FIB.";
     GROUPS: gauge "skiff_nexthop_groups" [] = "ECMP groups in use.";
     NEIGHBOURS: gauge "skiff_neighbour_entries" ["interface", "family", "state"] = "Neighbour entries by state.";
     NEIGHBOURS_LIMIT: gauge "skiff_neighbour_entries_limit" ["family"] = "Most neighbour entries there can be.";
-    RESOLUTION_FAILURES: counter "skiff_neighbour_resolution_failures_total" ["family"] =
+    RESOLUTION_FAILURES: counter "skiff_neighbour_resolution_failures_total" ["interface", "family"] =
         "Neighbour resolutions and re-checks nobody answered (lnstat res_failed).";
     UNRESOLVED_DISCARDS: counter "skiff_neighbour_unresolved_discards_total" ["family"] =
         "Packets pushed out of full neighbour queues (lnstat unresolved_discards).";
@@ -39,6 +42,9 @@ families! {
     QUEUE_LENGTH: gauge "skiff_control_queue_length" ["queue"] =
         "Messages waiting between control thread and lcores.";
     QUEUE_LIMIT: gauge "skiff_control_queue_limit" ["queue"] = "Capacity of the queue.";
+    QUEUE_PUSHES: counter "skiff_control_queue_pushes_total" ["queue"] = "Messages enqueued.";
+    GRACE_PERIOD: histogram "skiff_control_grace_period_seconds" [] =
+        "Time from publishing a snapshot until the control thread saw that the last lcore had left the old one.";
     QUEUE_FAILURES: counter "skiff_control_queue_failures_total" ["queue"] =
         "Messages refused because the queue was full.";
 }
@@ -56,10 +62,18 @@ pub(super) fn collect(page: &mut Page, shared: &Shared, facts: &Facts) {
     page.set(&FRAG_QUEUES, [IPV4], frags.queues() as f64);
     page.set(&FRAG_HOLD, [IPV4], frags.fragments() as f64);
     page.set(&FRAG_MEMORY, [IPV4], frags.bytes() as f64);
-    let (length, limit, failures) = shared.control_queue();
-    page.set(&QUEUE_LENGTH, ["to_control"], length as f64);
-    page.set(&QUEUE_LIMIT, ["to_control"], limit as f64);
-    page.add(&QUEUE_FAILURES, ["to_control"], failures);
+    mailbox(page, "to_control", shared.control_mailbox());
+    for lcore in 0..shared.lcores() {
+        mailbox(page, &format!("to_lcore{lcore}"), shared.lcore_mailbox(lcore));
+    }
+    duration(page, &GRACE_PERIOD, [], &facts.grace_period);
+}
+
+fn mailbox(page: &mut Page, queue: &str, stats: MailboxStats) {
+    page.set(&QUEUE_LENGTH, [queue], stats.length as f64);
+    page.set(&QUEUE_LIMIT, [queue], stats.limit as f64);
+    page.add(&QUEUE_PUSHES, [queue], stats.pushes);
+    page.add(&QUEUE_FAILURES, [queue], stats.failures);
 }
 
 fn fib(page: &mut Page, fib: &FibFacts) {
@@ -69,6 +83,7 @@ fn fib(page: &mut Page, fib: &FibFacts) {
     for &(operation, updates) in &fib.updates {
         page.add(&UPDATES, [VRF, IPV4, operation], updates);
     }
+    duration(page, &UPDATE_TIME, [VRF, IPV4], &fib.update_time);
     page.set(&TBL8, [VRF, IPV4], fib.tbl8_groups as f64);
     page.set(&TBL8_LIMIT, [VRF, IPV4], fib.tbl8_limit as f64);
     page.set(&FIB_MEMORY, [VRF, IPV4], fib.memory_bytes as f64);
@@ -83,9 +98,9 @@ fn neighbours(page: &mut Page, table: &NeighbourFacts) {
             page.set(&NEIGHBOURS, [&tally.interface, IPV4, &state], entries as f64);
         }
         page.set(&HOLD, [&tally.interface, IPV4], tally.hold_packets as f64);
+        page.add(&RESOLUTION_FAILURES, [&tally.interface, IPV4], tally.failures);
     }
     page.set(&NEIGHBOURS_LIMIT, [IPV4], table.capacity as f64);
-    page.add(&RESOLUTION_FAILURES, [IPV4], table.counters.res_failed);
     page.add(&UNRESOLVED_DISCARDS, [IPV4], table.counters.unres_discards);
     page.add(&TABLE_FULL, [IPV4], table.counters.table_fulls);
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use skiff_dataplane::sched::cells::{EVENT_LAG_BOUNDS, QdiscCells, RedCells, Special};
+use skiff_dataplane::sched::cells::{QdiscCells, RedCells, Special};
 use skiff_dataplane::sched::handle::TcHandle;
 
+use super::duration;
 use super::page::{Family, Page, families};
 use crate::tc::{Classes, HtbClass, Node, NodeSpec, Tree};
 
@@ -23,6 +24,7 @@ families! {
     BORROWS: counter "skiff_class_borrows_total" ["port", "class"] = "Packets sent with tokens borrowed from a parent.";
     BACKLOG_BYTES: gauge "skiff_class_backlog_bytes" ["port", "class"] = "Bytes queued.";
     BACKLOG_PACKETS: gauge "skiff_class_backlog_packets" ["port", "class"] = "Packets queued.";
+    SOJOURN: histogram "skiff_class_sojourn_seconds" ["port", "class"] = "Time a packet spent queued, sampled.";
     AVERAGE: gauge "skiff_class_queue_average_bytes" ["port", "class"] = "RED average queue size.";
 
     QDISC_PACKETS: counter "skiff_qdisc_packets_total" ["port", "qdisc", "kind"] = "Packets that left the discipline.";
@@ -78,9 +80,7 @@ fn qdisc(page: &mut Page, port: &str, node: &Node) {
         Special::Htb(htb) => {
             page.add(&DIRECT, labels, htb.direct_packets.get());
             page.add(&EVENTS, labels, htb.events.get());
-            let bounds = EVENT_LAG_BOUNDS.iter().map(|ns| *ns as f64 / 1e9).chain([f64::INFINITY]);
-            let lags = bounds.zip(htb.event_lags.iter().map(|count| count.get()));
-            page.histogram(&EVENT_LAG, labels, lags, htb.event_lag.get() as f64 / 1e9);
+            duration(page, &EVENT_LAG, labels, &htb.event_lag);
         }
         Special::Red(red) => {
             page.add(&PROB_DROP, labels, red.prob_drop.get());
@@ -148,6 +148,7 @@ impl Class<'_> {
         self.counter(&BORROWS, cells.borrowed.get());
         self.gauge(&BACKLOG_BYTES, cells.backlog.get());
         self.gauge(&BACKLOG_PACKETS, cells.qlen.get());
+        duration(self.page, &SOJOURN, [self.port, &self.class.to_string()], &cells.sojourn);
         self.drops(cells.drops.get());
     }
 

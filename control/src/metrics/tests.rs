@@ -109,7 +109,7 @@ skiff_nexthop_groups 1
 skiff_neighbour_entries{interface="lan0",family="ipv4",state="reachable"} 2
 skiff_neighbour_entries{interface="lan0",family="ipv4",state="permanent"} 0
 skiff_neighbour_entries_limit{family="ipv4"} 1024
-skiff_neighbour_resolution_failures_total{family="ipv4"} 3
+skiff_neighbour_resolution_failures_total{interface="lan0",family="ipv4"} 3
 skiff_neighbour_hold_packets{interface="lan0",family="ipv4"} 2
 skiff_mempool_objects{pool="mbufs",socket="0"} 16383
 skiff_mempool_objects_in_use{pool="mbufs",socket="0"} 1000
@@ -138,7 +138,17 @@ skiff_nfqueue_failopen_total{queue="7"} 6
 skiff_nfqueue_waiting{queue="7"} 0
 skiff_control_queue_length{queue="to_control"} 0
 skiff_control_queue_limit{queue="to_control"} 4096
-skiff_control_queue_failures_total{queue="to_control"} 0"#;
+skiff_control_queue_failures_total{queue="to_control"} 0
+skiff_control_queue_pushes_total{queue="to_lcore1"} 0
+skiff_control_grace_period_seconds_bucket{le="0.001024"} 0
+skiff_control_grace_period_seconds_bucket{le="0.002048"} 1
+skiff_control_grace_period_seconds_sum 0.002
+skiff_fib_update_seconds_bucket{vrf="default",family="ipv4",le="0.0000005"} 1
+skiff_fib_update_seconds_count{vrf="default",family="ipv4"} 2
+skiff_lcore_loop_seconds_bucket{lcore="0",le="0.000001"} 1
+skiff_lcore_loop_seconds_sum{lcore="0"} 0.0000009
+skiff_port_xstat_total{port="wan0",xstat="rx_good_packets"} 110
+skiff_set_elements{set="blocked"} 12"#;
     let lines: BTreeSet<&str> = page.lines().collect();
     for line in expected.lines().filter(|line| !line.is_empty()) {
         assert!(lines.contains(line), "missing: {line}\n{page}");
@@ -277,6 +287,16 @@ fn bonds_say_what_each_member_does() {
         ("aggregator_id", 1),
     ] {
         let line = format!("{} {value}\n", of(metric));
+        assert!(page.contains(&line), "{line}{page}");
+    }
+    let lacp = "skiff_bond_lacp_packets_total{bond=\"bond0\",port=\"lan0\",direction";
+    for line in [
+        "skiff_bond_members{bond=\"bond0\"} 1\n".to_owned(),
+        "skiff_bond_members_active{bond=\"bond0\"} 1\n".to_owned(),
+        "skiff_bond_member_active{bond=\"bond0\",port=\"lan0\"} 1\n".to_owned(),
+        format!("{lacp}=\"receive\"}} 11\n"),
+        format!("{lacp}=\"transmit\"}} 12\n"),
+    ] {
         assert!(page.contains(&line), "{line}{page}");
     }
     assert!(page.contains("skiff_bond_failovers_total{bond=\"bond0\"} 3\n"));

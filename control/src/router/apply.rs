@@ -50,6 +50,7 @@ impl Router {
         }
         let old = self.config.take();
         self.apply_settings(&config);
+        self.stage_timing = config.metrics.as_ref().is_some_and(|metrics| metrics.stage_timing.value);
         if let Some(old) = &old {
             self.remove_obsolete(old, &config);
         }

@@ -6,6 +6,7 @@
 mod apply;
 mod bond;
 mod commands;
+mod grace;
 mod links;
 mod martians;
 mod multicast;
@@ -26,6 +27,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skiff_dataplane::core::histogram::TimeHistogram;
 use skiff_dataplane::core::lcore::Clock;
 use skiff_dataplane::core::qsbr::{DeferredArcs, Epoch};
 use skiff_dataplane::core::shared::Shared;
@@ -133,6 +135,9 @@ pub struct Router {
     bonds: bond::Bonds,
     generation: u64,
     retired: DeferredArcs<Snapshot>,
+    grace: grace::GracePeriods,
+    /// How long changes of routes took.
+    update_time: Arc<TimeHistogram>,
     /// Packets that wait for neighbours.
     held: usize,
     /// Multicast routes, groups and IGMP.
@@ -200,6 +205,8 @@ impl Router {
             bonds: bond::Bonds::default(),
             generation,
             retired: DeferredArcs::new(),
+            grace: grace::GracePeriods::default(),
+            update_time: Arc::default(),
             held: 0,
             mc,
             qdisc_owners: BTreeMap::new(),
@@ -216,6 +223,7 @@ impl Router {
 
     /// Brings the data plane to where the model already is.
     pub fn carry_out(&mut self, mut effects: Effects) {
+        let decided = self.clock.now();
         self.follow_bonds(&mut effects);
         if !effects.devices.is_empty() {
             self.recompile_rules();
@@ -231,6 +239,7 @@ impl Router {
         }
         for change in effects.fib {
             self.install(change);
+            self.update_time.record(self.clock.now().since(decided).as_nanos() as u64);
         }
         for dev in effects.flush_neighbours {
             self.flush_neighbours(dev);
@@ -261,6 +270,7 @@ impl Router {
         snapshot.proxies = self.proxies.clone();
         let old = self.shared.publish(snapshot);
         self.retired.defer(&self.shared.qsbr, old);
+        self.grace.begin(&self.shared.qsbr, self.clock.now());
         self.reclaim();
     }
 
@@ -272,9 +282,10 @@ impl Router {
         hooks
     }
 
-    /// Frees what every lcore has let go of.
-    pub fn reclaim(&mut self) {
+    /// Frees what every lcore has let go of. Whether an lcore may still be on an old snapshot.
+    pub fn reclaim(&mut self) -> bool {
         self.retired.reclaim(&self.shared.qsbr);
+        self.grace.end(&self.shared.qsbr, self.clock.now())
     }
 
     /// Waits until every lcore has finished its burst and so has the newest snapshot, but no longer than `timeout`.

@@ -1,5 +1,7 @@
 //! The slow path: what lcores ask of the control thread, and the neighbour machine's timers.
 
+use std::time::Duration;
+
 use skiff_dataplane::core::drop_reason::{DropReason, Node};
 use skiff_dataplane::core::shared::{ToControl, ToLcore};
 use skiff_dataplane::core::snapshot::Snapshot;
@@ -18,6 +20,8 @@ use super::{Router, bits};
 
 /// Messages taken from the lcores in one turn, so that a flood cannot keep the control thread from its timers.
 const MESSAGES_A_TURN: usize = 1024;
+/// How soon the control thread looks again while an lcore may be on an old snapshot.
+const GRACE_LOOK: Duration = Duration::from_millis(1);
 /// Of the packet pool, what may wait for neighbours: a scan of empty addresses must not starve the receive rings.
 const HELD_SHARE: u32 = 4;
 
@@ -53,10 +57,10 @@ impl Router {
         self.turn_epoch();
         self.tc.measure(now);
         let others = self.mc_turn(now).into_iter().chain(self.bond_turn(now)).min();
-        self.reclaim();
+        let grace = self.reclaim().then(|| now + GRACE_LOOK);
         let more = self.print_log() || served == MESSAGES_A_TURN;
-        let deadline = self.neigh.next_deadline();
-        (others.map_or(deadline, |at| at.min(deadline)), more)
+        let deadlines = others.into_iter().chain(grace).chain([self.neigh.next_deadline()]);
+        (deadlines.min().unwrap_or(now), more)
     }
 
     fn resolve(&mut self, dev: IfIndex, addr: u32, skb: Skb, now: Instant, actions: &mut Vec<Action<Skb>>) {

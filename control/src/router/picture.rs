@@ -1,5 +1,7 @@
 //! The router's own numbers, for metrics and shows.
 
+use std::sync::Arc;
+
 use skiff_pmd::{Eal, Pool, rdtsc, tsc_hz};
 
 use super::Router;
@@ -13,7 +15,7 @@ impl Router {
     pub fn picture(&self, mut facts: Facts) -> Facts {
         facts.build = BuildFacts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            revision: String::new(),
+            revision: env!("SKIFF_REVISION").to_owned(),
             rustc: env!("SKIFF_RUSTC").to_owned(),
             dpdk: Eal::dpdk_version().to_owned(),
         };
@@ -32,9 +34,16 @@ impl Router {
         facts.neighbours = self.neighbour_facts();
         facts.multicast = self.multicast_facts();
         facts.chains = self.rules.facts();
+        facts.sets = self.rules.set_sizes();
+        facts.grace_period = self.grace.times();
         facts.bonds = self.bond_facts();
         facts.trees = self.tree_facts();
         facts
+    }
+
+    /// The configuration asks for the drivers' own statistics.
+    fn xstats(&self) -> bool {
+        self.config.as_ref().and_then(|config| config.metrics.as_ref()).is_some_and(|metrics| metrics.xstats.value)
     }
 
     fn port_facts(&self) -> Vec<PortFacts> {
@@ -56,6 +65,7 @@ impl Router {
                     link: handle.port.link(),
                     carrier_changes: handle.carrier_changes,
                     stats: handle.port.stats().unwrap_or_default(),
+                    xstats: if self.xstats() { handle.port.xstats() } else { Vec::new() },
                     rx_queues: vec![rx; usize::from(handle.rx_queues)],
                     tx_queues: vec![QueueFacts::default(); usize::from(handle.tx_queues)],
                 })
@@ -80,6 +90,7 @@ impl Router {
                 ("replace", self.updates.replace),
                 ("delete", self.updates.delete),
             ],
+            update_time: Arc::clone(&self.update_time),
             tbl8_groups: stats.groups_used as u64,
             tbl8_limit: stats.groups_limit as u64,
             memory_bytes: stats.memory_bytes as u64,
@@ -96,7 +107,10 @@ impl Router {
             // An entry is a cache line, its slots four words.
             memory_bytes: table.capacity() as u64 * (64 + 4 * 4),
             counters: self.neigh.counters(),
-            interfaces: NeighbourFacts::tally(interfaces, self.neigh.iter()),
+            interfaces: NeighbourFacts::tally(
+                interfaces.map(|(dev, name)| (dev, name, self.neigh.failures(dev))),
+                self.neigh.iter(),
+            ),
         }
     }
 }

@@ -43,6 +43,11 @@ impl Rules {
         all
     }
 
+    /// The names of sets and how many elements each has.
+    pub fn set_sizes(&self) -> Vec<(String, usize)> {
+        self.model.sets.iter().map(|set| (set.name.clone(), set.entries.len())).collect()
+    }
+
     /// The chains with their live counters.
     pub fn facts(&self) -> Vec<ChainFacts> {
         let mut live = self.compiled.iter().flat_map(|compiled| compiled.counters());

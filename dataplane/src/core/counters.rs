@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::drop_reason::{DropReason, Node, named_enum};
+use super::histogram::TimeHistogram;
 use crate::net::IfIndex;
 use crate::netfilter::hooks::{Fate, Hook};
 
@@ -227,6 +228,21 @@ pub struct QueueCells {
     pub packets: Counter,
     /// Bursts of which a transmit ring took only a part.
     pub full: Counter,
+    /// One more than the packets that waited in a receive ring when it was last looked at; 0 if it never was, or the
+    /// driver does not tell.
+    used: Counter,
+}
+
+impl QueueCells {
+    /// Notes how many packets wait in a receive ring.
+    pub fn set_used(&self, packets: u32) {
+        self.used.set(u64::from(packets) + 1);
+    }
+
+    /// How many packets waited in a receive ring when it was last looked at.
+    pub fn used(&self) -> Option<u64> {
+        self.used.get().checked_sub(1)
+    }
 }
 
 /// What one lcore counts for one stage.
@@ -303,6 +319,8 @@ pub struct LcoreCells {
     pub equalized: Counter,
     /// TSC at the last quiescent report.
     pub last_quiescent_tsc: Counter,
+    /// How long turns of the main loop took, one of every [`super::lcore::TURNS_A_SAMPLE`].
+    pub loops: TimeHistogram,
     /// Non-empty receive bursts by size, see [`BURST_BUCKETS`].
     pub rx_bursts: [Counter; BURST_BUCKETS.len()],
     mib: [Counter; Mib::COUNT],
@@ -335,6 +353,7 @@ impl Default for LcoreCells {
             interrupt_wakeups: Counter::default(),
             equalized: Counter::default(),
             last_quiescent_tsc: Counter::default(),
+            loops: TimeHistogram::default(),
             rx_bursts: Default::default(),
             mib: std::array::from_fn(|_| Counter::default()),
             nodes: Default::default(),

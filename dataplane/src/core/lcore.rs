@@ -26,6 +26,8 @@ use crate::sched::tree::change_tree;
 use crate::skb::SkbList;
 use crate::time::Instant;
 
+/// Turns of the main loop of which one is measured, and in which the receive rings are looked into once.
+pub const TURNS_A_SAMPLE: u32 = 256;
 /// Messages from the control thread an lcore takes in one round.
 const MESSAGES_A_ROUND: usize = 32;
 /// How long an lcore polls empty queues before it first sleeps.
@@ -141,6 +143,7 @@ impl Worker {
         let mut sleeper = Sleeper::new(self.idle, &self.rx);
         shared.qsbr.online(self.id);
         let mut snap = shared.snapshot();
+        let mut turn = 0u32;
         loop {
             let mut start = rdtsc();
             shared.qsbr.quiescent(self.id);
@@ -155,8 +158,16 @@ impl Worker {
             if state == RunState::Stopped || !more(start) {
                 break;
             }
+            turn = turn.wrapping_add(1);
+            let sample = turn.is_multiple_of(TURNS_A_SAMPLE);
+            if sample {
+                self.look_into_rings(cells);
+            }
             let moved = self.round(&shared, &snap, cells, start, state);
             let end = rdtsc();
+            if sample {
+                cells.loops.record(self.clock.at(end).since(self.clock.at(start)).as_nanos() as u64);
+            }
             if moved > 0 {
                 cells.busy_cycles.add(end - start);
                 sleeper.woke();
@@ -180,6 +191,15 @@ impl Worker {
             crate::sched::tree::purge(&env, &mut self.hands);
         }
         shared.qsbr.offline(self.id);
+    }
+
+    /// Notes how many packets wait to be polled.
+    fn look_into_rings(&self, cells: &LcoreCells) {
+        for queue in &self.rx {
+            if let Some(used) = queue.used_descriptors() {
+                cells.rx_queue(queue.port().0, queue.queue()).set_used(used);
+            }
+        }
     }
 
     /// One turn over queues and messages. Returns how many packets moved.

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use crossbeam_queue::ArrayQueue;
 
 use super::counters::{LcoreCells, Ledger};
+use super::mailbox::{Mailbox, MailboxStats};
 use super::punt::PuntBudget;
 use super::qsbr::Qsbr;
 use super::snapshot::Snapshot;
@@ -182,12 +183,11 @@ pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
     generation: AtomicU64,
     cells: Box<[LcoreCells]>,
-    to_control: ArrayQueue<ToControl>,
-    to_lcore: Box<[ArrayQueue<ToLcore>]>,
+    to_control: Mailbox<ToControl>,
+    to_lcore: Box<[Mailbox<ToLcore>]>,
     control: OnceLock<Thread>,
     control_asleep: AtomicBool,
     run: AtomicU8,
-    control_queue_failures: AtomicU64,
     nf_queues: ArcSwap<BTreeMap<u16, Arc<NfQueue>>>,
     nf_log: NfLog,
     nf_queued: ArrayQueue<Queued>,
@@ -231,12 +231,11 @@ impl Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             // One for each worker, one for the control thread, one for the thread that serves listeners.
             cells: (0..lcores + 2).map(|_| LcoreCells::default()).collect(),
-            to_control: ArrayQueue::new(TO_CONTROL),
-            to_lcore: (0..lcores).map(|_| ArrayQueue::new(TO_LCORE)).collect(),
+            to_control: Mailbox::new(TO_CONTROL),
+            to_lcore: (0..lcores).map(|_| Mailbox::new(TO_LCORE)).collect(),
             control: OnceLock::new(),
             control_asleep: AtomicBool::new(false),
             run: AtomicU8::new(RunState::Running as u8),
-            control_queue_failures: AtomicU64::new(0),
             nf_queues: ArcSwap::default(),
             nf_queued: ArrayQueue::new(TO_LISTENERS),
             nf_asleep: AtomicBool::new(false),
@@ -303,9 +302,6 @@ impl Shared {
     /// The message, if the queue is full.
     pub fn send_to_control(&self, message: ToControl) -> Result<(), ToControl> {
         let result = self.to_control.push(message);
-        if result.is_err() {
-            self.control_queue_failures.fetch_add(1, Ordering::Relaxed);
-        }
         self.wake_control();
         result
     }
@@ -352,9 +348,14 @@ impl Shared {
         self.control_asleep.store(false, Ordering::SeqCst);
     }
 
-    /// Messages waiting for the control thread, the room for them, and how many were refused.
-    pub fn control_queue(&self) -> (usize, usize, u64) {
-        (self.to_control.len(), TO_CONTROL, self.control_queue_failures.load(Ordering::Relaxed))
+    /// The queue of messages for the control thread.
+    pub fn control_mailbox(&self) -> MailboxStats {
+        self.to_control.stats()
+    }
+
+    /// The queue of messages for worker `lcore`.
+    pub fn lcore_mailbox(&self, lcore: usize) -> MailboxStats {
+        self.to_lcore[lcore].stats()
     }
 
     /// Hands a message to worker `lcore`.
@@ -367,7 +368,7 @@ impl Shared {
 
     /// True if no worker has a message to take.
     pub fn lcores_have_taken_all(&self) -> bool {
-        self.to_lcore.iter().all(ArrayQueue::is_empty)
+        self.to_lcore.iter().all(Mailbox::is_empty)
     }
 
     /// Hands a fragment to worker `lcore`, the owner of its source.
@@ -386,8 +387,7 @@ impl Shared {
     /// The next message for worker `lcore`.
     #[inline]
     pub fn receive_lcore(&self, lcore: usize) -> Option<ToLcore> {
-        let queue = &self.to_lcore[lcore];
-        if queue.is_empty() { None } else { queue.pop() }
+        self.to_lcore[lcore].pop()
     }
 
     /// The queue of that number, if it has a listener.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::params::QdiscSpec;
 use super::qdisc::{Enqueued, Held, Xmit};
 use crate::core::counters::Counter;
+use crate::core::histogram::TimeHistogram;
 
 /// What `tc -s qdisc show` prints of a discipline.
 #[derive(Debug, Default)]
@@ -119,23 +120,16 @@ pub struct HtbCells {
     pub direct_packets: Counter,
     /// Times a class was looked at because its tokens had come.
     pub events: Counter,
-    /// How much later than they had, nanoseconds, of all events together.
-    pub event_lag: Counter,
-    /// Events by their lags: not longer than each of [`EVENT_LAG_BOUNDS`], and longer ones.
-    pub event_lags: [Counter; EVENT_LAG_BOUNDS.len() + 1],
+    /// How much later than they had: from a microsecond to 4 ms, each bound four times the one before.
+    pub event_lag: TimeHistogram<7, 1024, 2>,
 }
-
-/// Nanoseconds; each is four times the one before.
-pub const EVENT_LAG_BOUNDS: [u64; 7] = [1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22];
 
 impl HtbCells {
     /// Counts an event that came `lag` nanoseconds late.
     #[inline]
     pub fn event(&self, lag: u64) {
         self.events.add(1);
-        self.event_lag.add(lag);
-        let fours = (u64::BITS - (lag.saturating_sub(1) >> 10).leading_zeros()).div_ceil(2);
-        self.event_lags[(fours as usize).min(EVENT_LAG_BOUNDS.len())].add(1);
+        self.event_lag.record(lag);
     }
 }
 
@@ -182,6 +176,8 @@ pub struct ClassCells {
     pub overlimits: Counter,
     /// Packets dropped on their way into it; not those that a change of the tree drops.
     pub drops: Counter,
+    /// How long some of its packets waited: from 4 us to 4 s, each bound four times the one before.
+    pub sojourn: TimeHistogram<11, 4096, 2>,
 }
 
 /// A signed value with one writer.
@@ -199,26 +195,5 @@ impl Gauge {
     #[inline]
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lags_are_sorted_by_their_bounds() {
-        for (at, bound) in EVENT_LAG_BOUNDS.into_iter().enumerate() {
-            let cells = HtbCells::default();
-            cells.event(bound);
-            cells.event(bound + 1);
-            let counts = cells.event_lags.each_ref().map(Counter::get);
-            assert_eq!((counts[at], counts[at + 1]), (1, 1), "{bound}: {counts:?}");
-            assert_eq!((cells.events.get(), cells.event_lag.get()), (2, 2 * bound + 1));
-        }
-        let cells = HtbCells::default();
-        cells.event(0);
-        cells.event(u64::MAX);
-        assert_eq!((cells.event_lags[0].get(), cells.event_lags[7].get()), (1, 1));
     }
 }

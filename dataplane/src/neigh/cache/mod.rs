@@ -56,6 +56,8 @@ struct Device {
     params: NeighParams,
     /// Drawn around `base_reachable`, the same for every neighbour of the device.
     reachable: Duration,
+    /// Resolutions nobody answered.
+    failures: u64,
 }
 
 impl Device {
@@ -116,7 +118,8 @@ impl<P: TrueSize> NeighCache<P> {
     /// resolution (`IFF_NOARP`), every packet carries its own address.
     pub fn set_device(&mut self, dev: IfIndex, mac: MacAddr, noarp: bool, params: NeighParams) {
         let reachable = self.rng.reachable_time(params.base_reachable);
-        self.devices.insert(dev, Device { mac, noarp, params, reachable });
+        let failures = self.failures(dev);
+        self.devices.insert(dev, Device { mac, noarp, params, reachable, failures });
         for id in self.ids_of(dev) {
             self.rewrite_header(id);
         }
@@ -216,6 +219,11 @@ impl<P: TrueSize> NeighCache<P> {
         self.counters
     }
 
+    /// Resolutions and re-checks on `dev` that nobody answered, since the device came.
+    pub fn failures(&self, dev: IfIndex) -> u64 {
+        self.devices.get(&dev).map_or(0, |device| device.failures)
+    }
+
     /// One neighbour.
     pub fn get(&self, dev: IfIndex, ip: u32) -> Option<NeighInfo> {
         let id = self.table().lookup(dev, ip)?;
@@ -290,9 +298,13 @@ impl<P: TrueSize> NeighCache<P> {
     fn fail_waiting(&mut self, id: NeighId, out: &mut Vec<Action<P>>) {
         self.counters.res_failed += 1;
         let Some(neigh) = self.neigh_mut(id) else { return };
+        let (dev, ip) = (neigh.dev, neigh.ip);
         let packets = neigh.waiting.take();
+        if let Some(device) = self.devices.get_mut(&dev) {
+            device.failures += 1;
+        }
         if !packets.is_empty() {
-            out.push(Action::Fail { dev: neigh.dev, target: neigh.ip, packets });
+            out.push(Action::Fail { dev, target: ip, packets });
         }
     }
 

@@ -97,6 +97,9 @@ impl<P: SchedPkt> Htb<P> {
     #[inline]
     fn account(&mut self, cx: &SchedCx<'_, P>, leaf: u32, level: usize, prio: usize, len: u32) {
         let queue = &mut self.tree.leaves[leaf as usize];
+        if let Some(waited) = self.sojourn.left(leaf, cx.now.as_nanos()) {
+            queue.cells.sojourn.record(waited);
+        }
         if queue.spend(level, len) {
             self.tree.end_turn(leaf, level, prio);
             self.tree.prefetch_next(leaf, level, prio, cx.slab);

@@ -27,13 +27,24 @@ impl<P: SchedPkt> Htb<P> {
                 found.push((pkt, target));
             }
         }
+        let watched = self.sojourn.pick(&found).map(|&(_, target)| target);
         let mut grafted = false;
         for (_, target) in &found {
             grafted |= self.tree.prefetch_tail(*target, cx.slab);
         }
         if grafted {
-            return self.push_runs(cx, found, list);
+            self.push_runs(cx, found, list);
+        } else {
+            self.push_each(cx, found);
         }
+        if let Some(target) = watched.filter(|&target| target != DIRECT) {
+            let held = self.tree.leaves[target as usize].cells.qlen.get();
+            self.sojourn.watch(target, held, cx.now.as_nanos());
+        }
+    }
+
+    #[inline]
+    fn push_each(&mut self, cx: &mut SchedCx<'_, P>, found: FoundList<P>) {
         let mut came = Held::default();
         for (pkt, target) in found {
             if target == DIRECT {

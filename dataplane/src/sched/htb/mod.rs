@@ -19,6 +19,7 @@ pub mod params;
 mod prefetch;
 mod round;
 mod shape;
+mod sojourn;
 mod tree;
 mod wheel;
 
@@ -49,6 +50,7 @@ pub struct Htb<P: SchedPkt> {
     tree: Tree,
     /// Packets that are not shaped.
     direct: Fifo,
+    sojourn: sojourn::Sojourn,
     names: Names,
     filters: Option<Arc<dyn Classify<P>>>,
     /// The filters of inner classes, by class.
@@ -66,6 +68,7 @@ impl<P: SchedPkt> Htb<P> {
             cells,
             tree: Tree::new(params.hysteresis),
             direct: Fifo::default(),
+            sojourn: sojourn::Sojourn::default(),
             names: Names::default(),
             filters: None,
             class_filters: Vec::new(),
@@ -115,10 +118,12 @@ impl<P: SchedPkt> Qdisc<P> for Htb<P> {
     }
 
     fn reset(&mut self, cx: &mut SchedCx<'_, P>, reason: DropReason) {
+        self.sojourn.forget();
         self.clear(cx, reason);
     }
 
     fn apply(&mut self, cx: &mut SchedCx<'_, P>, op: QdiscOp<P>) -> Held {
+        self.sojourn.forget();
         let dropped = self.carry_out(cx, op);
         self.count_dropped(dropped);
         dropped
@@ -131,6 +136,7 @@ impl<P: SchedPkt> Qdisc<P> for Htb<P> {
 
     fn shrunk(&mut self, _: &mut SchedCx<'_, P>, class: TcHandle, dropped: Held) {
         let Some(at) = self.find(class).and_then(Found::leaf) else { return };
+        self.sojourn.forget();
         self.tree.shrink(at, dropped);
         self.count_dropped(dropped);
     }

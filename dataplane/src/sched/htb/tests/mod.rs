@@ -2,6 +2,7 @@
 
 mod borrowing;
 mod bursts;
+mod sojourn;
 mod changes;
 mod costs;
 mod grafted;
