@@ -11,6 +11,7 @@ use crate::api::{Reply, Show};
 use crate::bench::Case;
 use crate::client::{Client, ClientError};
 use crate::complete;
+use crate::doctor::{self, Doctor};
 use crate::netfilter::{Call, Program};
 use crate::tc;
 
@@ -112,6 +113,8 @@ pub enum Command {
     Bench(Bench),
     /// Show a router between two hosts made for it; without root, one that forwards generated packets
     Demo(Demo),
+    /// Look over this machine, the configuration and the router, and say what to do about what is amiss
+    Doctor(Doctor),
     /// Write what a package installs beside the program
     #[command(subcommand, hide = true)]
     Generate(Generate),
@@ -395,6 +398,7 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Bond(Bond::Show { name, json }) => client.bond(name.as_deref(), *json),
         Command::Metrics => client.metrics().map(Reply::ok),
         Command::Healthcheck => client.healthy(),
+        Command::Doctor(args) => return Some(doctor::run(args, &cli.socket)),
         Command::Complete { words } => return Some(Reply::ok(complete::lines(words))),
         Command::Run(_)
         | Command::Config(_)

@@ -10,6 +10,7 @@ pub mod complete;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod doctor;
 pub mod drops;
 pub mod facts;
 pub mod generate;

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         | Command::Bond(_)
         | Command::Metrics
         | Command::Healthcheck
+        | Command::Doctor(_)
         | Command::Complete { .. } => Exit::Unreachable.into(),
     }
 }
