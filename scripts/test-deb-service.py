@@ -156,7 +156,7 @@ def worker(process):
     tasks = f"/proc/{process.pid}/task"
     for task in os.listdir(tasks):
         with open(f"{tasks}/{task}/comm", encoding="utf-8") as comm:
-            if comm.read().startswith("WORKER"):
+            if comm.read().startswith("skiff-lcore"):
                 return int(task)
     sys.exit("FAILED: no thread of a worker")
 
