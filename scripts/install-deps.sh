@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that a group of tasks needs, and nothing if they are all there.
 #
-#   scripts/install-deps.sh [--list] [build|demo|test|bench|fuzz]      (default: build)
+#   scripts/install-deps.sh [--list] [build|demo|test|package|package-test|docker|bench|fuzz]      (default: build)
 #
 # --list prints what is missing and installs nothing; exit 1 if anything is.
 # Needs root or sudo only when something is missing.
@@ -14,6 +14,12 @@ demo=(iproute2 iputils-ping iperf3 ethtool)
 # Peers and referees of the black-box tests. dpdk-dev has testpmd, prometheus has promtool.
 test=(dpdk-dev iptables ipset nftables traceroute tcpdump python3-scapy curl prometheus util-linux procps
     openvswitch-switch)
+# cargo-deb asks dpkg-shlibdeps which packages the binary needs.
+package=(dpkg-dev)
+# A clean system to install the package in.
+package_test=(debootstrap python3-minimal util-linux)
+# Containers, and an image to begin with where no registry is in reach.
+docker=(docker.io docker-compose debootstrap)
 bench=(dpdk-dev python3-minimal util-linux)
 
 list_only=
@@ -26,10 +32,13 @@ case $group in
 build) wanted=("${build[@]}") ;;
 demo) wanted=("${build[@]}" "${demo[@]}") ;;
 test) wanted=("${build[@]}" "${demo[@]}" "${test[@]}") ;;
+package) wanted=("${build[@]}" "${package[@]}") ;;
+package-test) wanted=("${package_test[@]}") ;;
+docker) wanted=("${docker[@]}") ;;
 bench) wanted=("${build[@]}" "${bench[@]}") ;;
 fuzz) wanted=("${build[@]}" g++) ;;
 *)
-    echo "usage: ${0##*/} [--list] [build|demo|test|bench|fuzz]" >&2
+    echo "usage: ${0##*/} [--list] [build|demo|test|package|package-test|docker|bench|fuzz]" >&2
     exit 2
     ;;
 esac
