@@ -7,6 +7,8 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 600
 # The binary the black-box tests drive.
 SKIFF_BIN ?= $(abspath $(TARGET_DIR))/debug/skiff
+# What a release says it was built from.
+SKIFF_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 # The version the suite is run with; an older toolchain may need an older one.
 NEXTEST_VERSION ?= 0.9.143
 CARGO_DEB_VERSION ?= 3.8.0
@@ -27,11 +29,11 @@ build:
 
 release:
 	scripts/install-deps.sh build
-	$(CARGO) build --release -p skiff-control
+	SKIFF_REVISION=$(SKIFF_REVISION) $(CARGO) build --release -p skiff-control
 
 demo:
 	scripts/install-deps.sh demo
-	$(CARGO) build --release -p skiff-control
+	SKIFF_REVISION=$(SKIFF_REVISION) $(CARGO) build --release -p skiff-control
 	$(AS_ROOT) $(TARGET_DIR)/release/skiff demo
 
 # Cheap checks first. Every step after clippy reuses one set of build products.
@@ -75,7 +77,7 @@ deb:
 	scripts/install-deps.sh package
 	@$(CARGO) deb --version >/dev/null 2>&1 || $(CARGO) install cargo-deb --locked --debug \
 	    --version $(CARGO_DEB_VERSION)
-	$(CARGO) build --release -p skiff-control
+	SKIFF_REVISION=$(SKIFF_REVISION) $(CARGO) build --release -p skiff-control
 	rm -rf $(GENERATED)
 	$(TARGET_DIR)/release/skiff generate man $(GENERATED)/man
 	$(TARGET_DIR)/release/skiff generate completions $(GENERATED)/completions
