@@ -70,7 +70,7 @@ pub fn open_all(
             .map_err(|error| complain(error.to_string()))?;
         let info = port.info();
         let handle = PortHandle {
-            rx_queues: rx.len() as u16,
+            rx_lcores: (next_worker..).map(|worker| worker % workers).take(rx.len()).collect(),
             tx_queues: tx.len() as u16,
             rx_desc: info.rx_desc,
             carrier_changes: 0,

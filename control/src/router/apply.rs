@@ -27,7 +27,7 @@ impl Router {
             max_mtu: u32::from(info.max_mtu),
             kind: LinkKind::Port,
             carrier: handle.port.link().up,
-            rx_queues: u32::from(handle.rx_queues),
+            rx_queues: handle.rx_lcores.len() as u32,
             tx_queues: u32::from(handle.tx_queues),
         };
         let (dev, effects) = self.rtnl.add_link(init)?;

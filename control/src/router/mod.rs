@@ -54,8 +54,8 @@ const LONGEST_BURST: Duration = Duration::from_millis(20);
 pub struct PortHandle {
     /// The driver's side.
     pub port: Port,
-    /// Queues it was opened with.
-    pub rx_queues: u16,
+    /// The lcores that poll its receive queues, by queue.
+    pub rx_lcores: Vec<usize>,
     /// Queues it was opened with.
     pub tx_queues: u16,
     /// Descriptors of each receive queue.

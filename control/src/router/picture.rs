@@ -52,7 +52,9 @@ impl Router {
             .filter_map(|(dev, handle)| {
                 let link = self.rtnl.link(*dev)?;
                 let info = handle.port.info();
-                let rx = QueueFacts { descriptors: handle.rx_desc, ..QueueFacts::default() };
+                let rx = |&lcore| QueueFacts { lcore: Some(lcore), descriptors: handle.rx_desc };
+                // Each worker has the transmit queue of its number.
+                let tx = |queue| QueueFacts { lcore: Some(queue), ..QueueFacts::default() };
                 Some(PortFacts {
                     id: handle.port.id(),
                     name: link.name().to_owned(),
@@ -66,8 +68,8 @@ impl Router {
                     carrier_changes: handle.carrier_changes,
                     stats: handle.port.stats().unwrap_or_default(),
                     xstats: if self.xstats() { handle.port.xstats() } else { Vec::new() },
-                    rx_queues: vec![rx; usize::from(handle.rx_queues)],
-                    tx_queues: vec![QueueFacts::default(); usize::from(handle.tx_queues)],
+                    rx_queues: handle.rx_lcores.iter().map(rx).collect(),
+                    tx_queues: (0..usize::from(handle.tx_queues)).map(tx).collect(),
                 })
             })
             .collect()
