@@ -18,7 +18,7 @@ export SKIFF_BUILDER=$base SKIFF_DEB=skiff.deb COMPOSE_DOCKER_CLI_BUILD=0 DOCKER
 
 fail() {
     echo "FAILED: $*" >&2
-    "${compose[@]}" logs --tail=30 >&2 || true
+    "${compose[@]}" logs --no-color --tail=30 >&2 || true
     exit 1
 }
 step() {
@@ -57,7 +57,12 @@ start_daemon() {
 stop_daemon() {
     kill $daemon && wait $daemon 2>/dev/null || true
     [ -e "$work/had-docker0" ] || ip link delete docker0 2>/dev/null || true
-    iptables-restore <"$work/iptables" || true
+    iptables -P FORWARD ACCEPT
+    for table in filter nat; do
+        iptables -t $table -F
+        iptables -t $table -X
+    done
+    iptables-restore <"$work/iptables"
     cat "$work/ip_forward" >/proc/sys/net/ipv4/ip_forward
     local mounts
     mounts=$(awk -v below="$work/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r)
