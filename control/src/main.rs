@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use skiff_control::cli::{self, Bench, Cli, Command, Config, Exit};
+use skiff_control::observe::capture;
 use skiff_control::{bench, config, daemon, demo};
 
 fn main() -> ExitCode {
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Routes(args)) => bench::routes(args),
         Command::Bench(Bench::Rules(args)) => bench::rules(args),
         Command::Bench(Bench::Htb(args)) => bench::htb(args),
+        Command::Capture(args) => capture::main(&cli.socket, args),
         Command::Demo(args) => demo::main(args),
         // The daemon answers these; see above.
         Command::Ip { .. }
