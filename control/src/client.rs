@@ -160,7 +160,7 @@ impl Client {
     }
 
     /// Captures packets until the capture ends or `stop` becomes true. Calls `begun` when the first packet may come, and
-    /// gives what comes to `write`. How it went.
+    /// gives what comes to `write`. How it went; `None` if the router has stopped.
     ///
     /// # Errors
     /// [`CaptureError`].
@@ -170,10 +170,15 @@ impl Client {
         begun: impl FnOnce(),
         write: impl FnMut(&[u8]) -> io::Result<()>,
         stop: &AtomicBool,
-    ) -> Result<Totals, CaptureError> {
+    ) -> Result<Option<Totals>, CaptureError> {
         let body = serde_json::to_vec(request).map_err(|e| self.bad(e))?;
         let id = self.runtime()?.block_on(self.follow(body, begun, write, stop))?;
-        Ok(self.capture_end(id)?)
+        match self.capture_end(id) {
+            Ok(totals) => Ok(Some(totals)),
+            // It ended the capture in order, and is gone.
+            Err(ClientError::Unreachable { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn capture_end(&self, id: u64) -> Result<Totals, ClientError> {

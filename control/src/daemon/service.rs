@@ -33,6 +33,13 @@ impl Service {
         Ok(Service { router, shared, constant, exporter })
     }
 
+    fn begin(&self, request: &capture::Request) -> Result<Arc<capture::Live>, String> {
+        let device = self.router.lock().capture_device(request)?;
+        // The router goes on while the buffers are made.
+        let session = request.session(device)?;
+        self.router.lock().capture_begin(session)
+    }
+
     fn facts(&self) -> Facts {
         self.router.lock().picture(self.constant.clone())
     }
@@ -68,8 +75,8 @@ impl Backend for Service {
     }
 
     fn capture(&self, request: &capture::Request) -> Result<(u64, CaptureBody), Reply> {
-        let begun = self.router.lock().capture_begin(request);
-        let live = begun.map_err(|why| Reply::failed(Exit::Failed as u8, error_line("capture", why)))?;
+        let live = self.begin(request);
+        let live = live.map_err(|why| Reply::failed(Exit::Failed as u8, error_line("capture", why)))?;
         let plane = CapturePlane { router: self.router.clone(), shared: Arc::clone(&self.shared) };
         Ok((live.id, CaptureBody::new(request, live, Box::new(plane))))
     }

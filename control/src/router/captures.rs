@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use skiff_dataplane::core::capture::{Captures, MAX_SESSIONS};
+use skiff_dataplane::core::capture::{Captures, MAX_SESSIONS, Session};
+use skiff_dataplane::net::IfIndex;
 
 use super::{LONGEST_BURST, Router};
 use crate::observe::capture::{Live, Request, Totals};
@@ -27,18 +28,31 @@ impl CaptureTable {
 }
 
 impl Router {
+    /// The device of a capture that is to be; `None`: all.
+    ///
+    /// # Errors
+    /// Why there can be no such capture, in one line.
+    pub fn capture_device(&self, request: &Request) -> Result<Option<IfIndex>, String> {
+        self.capture_room()?;
+        let find = |name: &String| self.rtnl.find(name).map_err(|refusal| refusal.to_string());
+        request.device.as_ref().map(find).transpose()
+    }
+
+    fn capture_room(&self) -> Result<(), String> {
+        match self.captures.running.len() {
+            running if running < MAX_SESSIONS => Ok(()),
+            _ => Err(format!("{MAX_SESSIONS} captures are running, and there cannot be more")),
+        }
+    }
+
     /// Begins a capture.
     ///
     /// # Errors
     /// Why not, in one line.
-    pub fn capture_begin(&mut self, request: &Request) -> Result<Arc<Live>, String> {
-        if self.captures.running.len() >= MAX_SESSIONS {
-            return Err(format!("{MAX_SESSIONS} captures are running, and there cannot be more"));
-        }
-        let find = |name: &String| self.rtnl.find(name).map_err(|refusal| refusal.to_string());
-        let device = request.device.as_ref().map(find).transpose()?;
+    pub fn capture_begin(&mut self, session: Session) -> Result<Arc<Live>, String> {
+        self.capture_room()?;
         self.captures.next += 1;
-        let live = Arc::new(Live::new(self.captures.next, request.session(device)?));
+        let live = Arc::new(Live::new(self.captures.next, session));
         self.captures.running.insert(live.id, Arc::clone(&live));
         self.publish();
         Ok(live)

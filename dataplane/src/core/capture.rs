@@ -78,23 +78,20 @@ impl FromIterator<Direction> for Directions {
 /// The captures of a snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Captures {
-    /// What any of them wants to see.
-    taps: Directions,
     sessions: Vec<Arc<Session>>,
 }
 
 impl Captures {
     /// These, as far as there may be so many.
     pub fn new(sessions: impl IntoIterator<Item = Arc<Session>>) -> Self {
-        let sessions: Vec<_> = sessions.into_iter().take(MAX_SESSIONS).collect();
-        let taps = sessions.iter().fold(0, |taps, session| taps | session.directions.0);
-        Captures { taps: Directions(taps), sessions }
+        Captures { sessions: sessions.into_iter().take(MAX_SESSIONS).collect() }
     }
 
-    /// Whether any capture wants packets of this direction.
-    #[inline]
-    pub fn tap(&self, direction: Direction) -> bool {
-        self.taps.has(direction)
+    /// The directions any of them wants.
+    pub fn taps(&self) -> Directions {
+        self.sessions
+            .iter()
+            .fold(Directions::default(), |taps, session| Directions(taps.0 | session.directions.0))
     }
 }
 
@@ -159,7 +156,8 @@ impl Session {
                 freed: None,
                 wire_len: 0,
                 len: 0,
-                buffer: vec![0; snaplen].into(),
+                // Not zeros: they would be pages that the lcores had to fault in.
+                buffer: vec![0xff; snaplen].into(),
             }));
         }
         Session {
@@ -303,8 +301,7 @@ pub fn tap_freed(snap: &Snapshot, unix_nanos: u64, packets: &[Skb], node: Node, 
     for session in sessions(snap, Direction::Drop) {
         for skb in packets.iter().filter(|skb| session.filter.wants(skb)) {
             let dev = device_of(snap, node, skb);
-            let came_by = snap.by_port(skb.port());
-            if !session.wants_device(dev) && (session.device != Some(came_by) || came_by == IfIndex::NONE) {
+            if !session.wants_device(dev) && session.device != came_by(snap, skb) {
                 continue;
             }
             session.matched.fetch_add(1, Ordering::AcqRel);
@@ -321,7 +318,9 @@ fn device_of(snap: &Snapshot, node: Node, skb: &Skb) -> IfIndex {
     let fields = skb.fields();
     match node {
         // Its fields may be an earlier packet's.
-        Node::Poll | Node::NetifReceive | Node::BondHandleFrame => snap.by_port(skb.port()),
+        Node::Poll | Node::NetifReceive | Node::BondHandleFrame => {
+            came_by(snap, skb).unwrap_or(IfIndex::NONE)
+        }
         Node::IpOutput
         | Node::NeighResolve
         | Node::VlanXmit
@@ -334,6 +333,12 @@ fn device_of(snap: &Snapshot, node: Node, skb: &Skb) -> IfIndex {
         _ if fields.iif == 0 => IfIndex(fields.oif),
         _ => IfIndex(fields.iif),
     }
+}
+
+/// The device on the port a packet came in by; `None` for packets made here.
+fn came_by(snap: &Snapshot, skb: &Skb) -> Option<IfIndex> {
+    let dev = Some(skb.port()).filter(|port| *port != u16::MAX).map(|port| snap.by_port(port));
+    dev.filter(|dev| *dev != IfIndex::NONE)
 }
 
 fn sessions(snap: &Snapshot, direction: Direction) -> impl Iterator<Item = &Session> {

@@ -45,7 +45,7 @@ impl Env<'_> {
     /// Whether a capture wants packets of this direction.
     #[inline]
     pub(crate) fn taps(&self, direction: Direction) -> bool {
-        self.snap.captures.tap(direction)
+        self.snap.taps(direction)
     }
 
     /// The TSC at the start of a stage, if stages are being timed.

@@ -124,8 +124,12 @@ fn run(socket: &Path, args: &Capture) -> Result<(), (u8, String)> {
     };
     let write = |piece: &[u8]| out.write_all(piece).and_then(|()| out.flush());
     match client.capture(&request, begun, write, &stop) {
-        Ok(totals) => {
+        Ok(Some(totals)) => {
             report(&totals);
+            Ok(())
+        }
+        Ok(None) => {
+            eprintln!("the router has stopped");
             Ok(())
         }
         Err(CaptureError::Client(error)) => Err((error.exit(), format!("skiff: {error}\n"))),

@@ -172,7 +172,7 @@ pub trait Plane: Send + 'static {
 /// Shows a packet to the captures that a thread which is no lcore is about to free.
 pub fn tap_freed(shared: &Shared, skb: &Skb, node: Node, reason: DropReason) {
     let snap = shared.snapshot();
-    if snap.captures.tap(Direction::Drop) {
+    if snap.taps(Direction::Drop) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         capture::tap_freed(&snap, now.as_nanos() as u64, std::slice::from_ref(skb), node, reason);
     }
