@@ -173,6 +173,7 @@ fn freed_packets_are_on_the_device_they_were_on() {
     assert!(!read(&lan).is_empty());
 }
 
+#[derive(Debug)]
 struct DropAll;
 
 impl HookFn for DropAll {
@@ -268,10 +269,10 @@ fn stripped(rig: &Rig, frame: &[u8], vid: u16) -> Skb {
 
 #[test]
 fn tags_are_where_each_device_has_them() {
+    let mut rig = Rig::new();
+    add_vlan(&mut rig, V10, (R1, 10), "10.10.0.1/24");
+    add_vlan(&mut rig, V20, (R2, 20), "10.20.0.1/24");
     for (strips, inserts) in [(None, false), (Some(VlanProto::Dot1q), false), (None, true)] {
-        let mut rig = Rig::new();
-        add_vlan(&mut rig, V10, (R1, 10), "10.10.0.1/24");
-        add_vlan(&mut rig, V20, (R2, 20), "10.20.0.1/24");
         let offload = VlanOffload { strips, inserts };
         rig.configure(|devices, _| devices[..2].iter_mut().for_each(|d| d.vlan_offload = offload));
         let session = capture(&mut rig, None, &[Rx, Tx]);
