@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::netfilter::{Call, Program};
+use crate::observe::capture::{CaptureBody, Request as CaptureRequest, Totals};
 use crate::tc;
 use listen::SocketFile;
 
@@ -39,6 +40,13 @@ pub trait Backend: Send + Sync + 'static {
     fn bond(&self, name: Option<&str>, json: bool) -> Reply;
     /// Shows state, as text or as JSON.
     fn show(&self, what: Show, json: bool) -> Reply;
+    /// Begins a capture: its number, and the answer, which is the capture itself.
+    ///
+    /// # Errors
+    /// Why not.
+    fn capture(&self, request: &CaptureRequest) -> Result<(u64, CaptureBody), Reply>;
+    /// Ends a capture and says how it went, even of one that is over; `None` if there was none of that number.
+    fn capture_end(&self, id: u64) -> Option<Totals>;
     /// All metrics in the Prometheus text format.
     fn metrics(&self) -> String;
     /// Says whether packets are being forwarded.

@@ -13,6 +13,7 @@ use crate::client::{Client, ClientError};
 use crate::complete;
 use crate::doctor::{self, Doctor};
 use crate::netfilter::{Call, Program};
+use crate::observe::capture::Capture;
 use crate::tc;
 
 /// Where the daemon's socket is unless `--socket` or `SKIFF_SOCKET` names another.
@@ -104,6 +105,8 @@ pub enum Command {
     /// Bonds: their members and what they do
     #[command(subcommand)]
     Bond(Bond),
+    /// Show packets that come in, go out or are freed, or write them down for Wireshark and tcpdump
+    Capture(Capture),
     /// Show all metrics in the Prometheus text format
     Metrics,
     /// Ask whether the router forwards packets: exit code 0 if it does, 1 if not, 5 if it is not running
@@ -418,6 +421,7 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Complete { words } => return Some(Reply::ok(complete::lines(words))),
         Command::Run(_)
         | Command::Config(_)
+        | Command::Capture(_)
         | Command::Bench(_)
         | Command::Demo(_)
         | Command::Generate(_) => return None,

@@ -2,20 +2,25 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
 
 use crate::api::{IpCommand, Reply, Show};
 use crate::netfilter::{Call, Program};
+use crate::observe::capture::{self, Totals};
 use crate::tc;
 
 /// No command takes the daemon longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How soon a capture ends that is to.
+const LOOK_FOR_STOP: Duration = Duration::from_millis(50);
 
 /// Why the daemon gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +41,20 @@ pub enum ClientError {
         /// What was wrong.
         why: String,
     },
+}
+
+/// Why a capture ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// No answer, or not to its end.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The daemon did not begin it.
+    #[error("{}", .0.stderr)]
+    Refused(Reply),
+    /// What came could not be written.
+    #[error(transparent)]
+    Write(io::Error),
 }
 
 impl ClientError {
@@ -155,18 +174,81 @@ impl Client {
             .map(|answer| Reply::ok(String::from_utf8_lossy(&answer)))
     }
 
+    /// Captures packets until the capture ends or `stop` becomes true. Calls `begun` when the first packet may come, and
+    /// gives what comes to `write`. How it went; `None` if the router has stopped.
+    ///
+    /// # Errors
+    /// [`CaptureError`].
+    pub fn capture(
+        &self,
+        request: &capture::Request,
+        begun: impl FnOnce(),
+        write: impl FnMut(&[u8]) -> io::Result<()>,
+        stop: &AtomicBool,
+    ) -> Result<Option<Totals>, CaptureError> {
+        let body = serde_json::to_vec(request).map_err(|e| self.bad(e))?;
+        let id = self.runtime()?.block_on(self.follow(body, begun, write, stop))?;
+        match self.capture_end(id) {
+            Ok(totals) => Ok(Some(totals)),
+            // It ended the capture in order, and is gone.
+            Err(ClientError::Unreachable { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn capture_end(&self, id: u64) -> Result<Totals, ClientError> {
+        let body = serde_json::to_vec(&capture::End { id }).map_err(|e| self.bad(e))?;
+        let answer = self.call(Method::POST, "/v1/capture/end", body)?;
+        serde_json::from_slice(&answer).map_err(|e| self.bad(e))
+    }
+
+    async fn follow(
+        &self,
+        request: Vec<u8>,
+        begun: impl FnOnce(),
+        mut write: impl FnMut(&[u8]) -> io::Result<()>,
+        stop: &AtomicBool,
+    ) -> Result<u64, CaptureError> {
+        let response = self.send(Method::POST, "/v1/capture", request).await?;
+        let status = response.status();
+        let id = response.headers().get(capture::ID_HEADER).and_then(|id| id.to_str().ok()?.parse().ok());
+        let mut body = response.into_body();
+        let Some(id) = id.filter(|_| status == StatusCode::OK) else {
+            let answer = body.collect().await.map_err(|e| self.bad(e))?.to_bytes();
+            return match serde_json::from_slice(&answer) {
+                Ok(reply) => Err(CaptureError::Refused(reply)),
+                Err(_) => Err(self.refused(status, &answer).into()),
+            };
+        };
+        begun();
+        let mut told = false;
+        loop {
+            if stop.load(Ordering::Relaxed) && !told {
+                told = true;
+                let end = serde_json::to_vec(&capture::End { id }).map_err(|e| self.bad(e))?;
+                // What was copied before still comes.
+                self.exchange(Method::POST, "/v1/capture/end", end).await?;
+            }
+            match tokio::time::timeout(LOOK_FOR_STOP, body.frame()).await {
+                Err(_) => {}
+                Ok(None) => return Ok(id),
+                Ok(Some(Err(error))) => return Err(self.bad(error).into()),
+                Ok(Some(Ok(frame))) => {
+                    if let Some(piece) = frame.data_ref() {
+                        write(piece).map_err(CaptureError::Write)?;
+                    }
+                }
+            }
+        }
+    }
+
     fn reply(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Reply, ClientError> {
         let answer = self.call(method, path, body)?;
         serde_json::from_slice(&answer).map_err(|e| self.bad(e))
     }
 
     fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(|e| self.bad(e))?;
-        runtime.block_on(async {
+        self.runtime()?.block_on(async {
             match tokio::time::timeout(self.timeout, self.exchange(method, path, body)).await {
                 Ok(answer) => answer,
                 Err(_) => Err(self.bad(format!("no answer within {:?}", self.timeout))),
@@ -175,11 +257,27 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
+        let response = self.send(method, path, body).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(|e| self.bad(e))?.to_bytes();
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        Err(self.refused(status, &body))
+    }
+
+    /// Sends a request on a connection of its own, which lives as long as the runtime.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let unreachable = |error| ClientError::Unreachable { socket: self.socket.clone(), error };
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.bad(e))?;
-        let connection = tokio::spawn(connection);
+        drop(tokio::spawn(connection));
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -187,14 +285,16 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| self.bad(e))?;
-        let response = sender.send_request(request).await.map_err(|e| self.bad(e))?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(|e| self.bad(e))?.to_bytes();
-        connection.abort();
-        if status == StatusCode::OK {
-            return Ok(body);
-        }
-        Err(self.bad(format!("{status}: {}", String::from_utf8_lossy(&body).trim_end())))
+        sender.send_request(request).await.map_err(|e| self.bad(e))
+    }
+
+    fn runtime(&self) -> Result<Runtime, ClientError> {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_io().enable_time().build().map_err(|e| self.bad(e))
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        self.bad(format!("{status}: {}", String::from_utf8_lossy(body).trim_end()))
     }
 
     fn bad(&self, why: impl ToString) -> ClientError {

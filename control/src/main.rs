@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use skiff_control::cli::{self, Bench, Cli, Command, Config, Exit};
+use skiff_control::observe::capture;
 use skiff_control::{bench, config, daemon, demo, generate};
 
 fn main() -> ExitCode {
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Rules(args)) => bench::rules(args),
         Command::Bench(Bench::Htb(args)) => bench::htb(args),
         Command::Bench(Bench::Scrape(args)) => bench::scrape(args),
+        Command::Capture(args) => capture::main(&cli.socket, args),
         Command::Demo(args) => demo::main(args),
         Command::Generate(what) => generate::main(what),
         // The daemon answers these; see above.

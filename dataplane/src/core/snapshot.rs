@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::capture::{Captures, Direction, Directions};
 use super::counters::{MAX_DEVICES, MAX_PORTS};
 use crate::device::vlan::{MAX_NESTING, VlanGroup, VlanOffload};
 use crate::device::{DeviceKind, NetDevice};
@@ -114,6 +115,10 @@ pub struct Snapshot {
     pub local: LocalAddresses,
     /// Measure the cycles of every stage.
     pub stage_timing: bool,
+    /// Who wants copies of packets.
+    pub(crate) captures: Captures,
+    /// Of which directions: beside the other bytes that every burst looks at.
+    taps: Directions,
     /// Who looks at packets, and where.
     pub hooks: Hooks,
     /// Joined groups and the multicast forwarding cache.
@@ -158,6 +163,8 @@ impl Snapshot {
             sysctl,
             local,
             stage_timing,
+            captures: Captures::default(),
+            taps: Directions::default(),
             hooks: Hooks::default(),
             multicast: Arc::default(),
             proxies: ProxyAddresses::default(),
@@ -171,6 +178,17 @@ impl Snapshot {
     /// The same with these hook functions.
     pub fn with_hooks(self, hooks: Hooks) -> Self {
         Snapshot { hooks, ..self }
+    }
+
+    /// The same with these captures.
+    pub fn with_captures(self, captures: Captures) -> Self {
+        Snapshot { taps: captures.taps(), captures, ..self }
+    }
+
+    /// Whether a capture wants packets of this direction.
+    #[inline]
+    pub fn taps(&self, direction: Direction) -> bool {
+        self.taps.has(direction)
     }
 
     /// The same with these groups and this multicast forwarding cache.

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use skiff_dataplane::core::capture::Captures;
 use skiff_dataplane::core::counters::{LcoreCells, Mib};
 use skiff_dataplane::core::drop_reason::{DropReason, Node, Node::*};
 use skiff_dataplane::core::env::{Env, Hands};
@@ -176,6 +177,8 @@ pub struct Rig {
     pub sysctl: Sysctl,
     pub hooks: Hooks,
     /// Taken over by [`Rig::configure`].
+    pub captures: Captures,
+    /// Taken over by [`Rig::configure`].
     pub proxies: ProxyAddresses,
     pub fib: FibWriter,
     pub hops: NextHopWriter,
@@ -263,6 +266,7 @@ impl Rig {
             devices,
             sysctl,
             hooks: Hooks::default(),
+            captures: Captures::default(),
             proxies: ProxyAddresses::default(),
             fib,
             hops,
@@ -339,8 +343,9 @@ impl Rig {
     pub fn configure(&mut self, change: impl FnOnce(&mut [NetDevice], &mut Sysctl)) {
         change(&mut self.devices[1..], &mut self.sysctl);
         let next = self.snap.generation + 1;
-        let mut snap =
-            Snapshot::new(next, self.devices.clone(), self.sysctl, false).with_hooks(self.hooks.clone());
+        let mut snap = Snapshot::new(next, self.devices.clone(), self.sysctl, false)
+            .with_hooks(self.hooks.clone())
+            .with_captures(self.captures.clone());
         snap.proxies = self.proxies.clone();
         drop(self.shared.publish(snap));
         self.snap = self.shared.snapshot();

@@ -24,6 +24,7 @@ use crate::igmp::Outgoing;
 use crate::igmp::host::Host;
 use crate::igmp::querier::{Outcome, Querier};
 use crate::igmp::wire::{Message, Version};
+use crate::observe::capture::tap_freed;
 
 /// Length of an IP header with a router alert.
 const HEADER_LEN: usize = 24;
@@ -316,6 +317,7 @@ impl Router {
         if let Err(ToLcore::McResolved(skb) | ToLcore::McLocalOut(skb)) =
             self.shared.send_to_lcore(0, message)
         {
+            tap_freed(&self.shared, &skb, Node::IpMrInput, DropReason::PuntFull);
             self.shared.control_cells().count_drop(
                 Node::IpMrInput,
                 DropReason::PuntFull,
@@ -326,6 +328,7 @@ impl Router {
     }
 
     fn mc_drop(&self, skb: Skb) {
+        tap_freed(&self.shared, &skb, Node::IpMrInput, DropReason::NotSpecified);
         let cells = self.shared.control_cells();
         cells.count_drop(Node::IpMrInput, DropReason::NotSpecified, 1, skb.len() as u64);
     }

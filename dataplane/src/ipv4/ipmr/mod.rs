@@ -256,7 +256,7 @@ fn copy(env: &Env<'_>, hands: &Hands, skb: &Skb) -> Option<Skb> {
     let copy = hands.pool.copy(skb);
     env.cells.created.add(1);
     if copy.is_none() {
-        env.cells.count_drop(Node::IpMrInput, DropReason::Nomem, 1, skb.len() as u64);
+        env.count_lost(skb, Node::IpMrInput, DropReason::Nomem);
     }
     copy
 }
