@@ -18,7 +18,7 @@ endif
 # How nextest starts a test program, so that only the tests themselves run as root.
 ROOT_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER="$(AS_ROOT) env SKIFF_BIN=$(SKIFF_BIN)"
 
-.PHONY: build release demo test unit blackbox bench fuzz fmt clippy clean nextest
+.PHONY: build release demo test unit blackbox vm-image test-vm bench fuzz fmt clippy clean nextest
 
 build:
 	scripts/install-deps.sh build
@@ -50,6 +50,20 @@ unit:
 blackbox:
 	$(CARGO) build -p skiff-control --bin skiff
 	$(ROOT_RUNNER) $(CARGO) nextest run -p skiff-tests $(TESTS)
+
+# A disk image that boots into a router: docs/vm.md.
+VM_IMAGE ?= $(abspath $(TARGET_DIR))/vm/skiff.qcow2
+
+vm-image: deb
+	scripts/install-deps.sh vm
+	$(AS_ROOT) env VM_WORK=$(dir $(VM_IMAGE)) docker/vm/build.sh $(DEB) $(VM_IMAGE)
+
+# Boots it once for each model of NIC. One model: make test-vm TESTS=igb
+test-vm: nextest
+	scripts/install-deps.sh vm
+	[ -f $(VM_IMAGE) ] || $(MAKE) vm-image
+	SKIFF_VM_IMAGE=$(VM_IMAGE) $(ROOT_RUNNER) $(CARGO) nextest run -p skiff-tests --test vm --run-ignored only \
+	    --no-capture $(TESTS)
 
 # The default features but self-update, unoptimised: half the time of a plain `cargo install`.
 nextest:

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::api::{Reply, Show};
 use crate::bench::Case;
+use crate::bind::Bind;
 use crate::client::{Client, ClientError};
 use crate::netfilter::{Call, Program};
 use crate::tc;
@@ -109,6 +110,8 @@ pub enum Command {
     Bench(Bench),
     /// Show a router between two hosts made for it; without root, one that forwards generated packets
     Demo(Demo),
+    /// Show NICs; take them from the kernel for the router, and give them back
+    Bind(Bind),
 }
 
 /// `skiff run`
@@ -366,7 +369,9 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Vlan(Vlan::Show(show)) => client.show(Show::Vlans, show.json),
         Command::Bond(Bond::Show { name, json }) => client.bond(name.as_deref(), *json),
         Command::Metrics => client.metrics().map(Reply::ok),
-        Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) => return None,
+        Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) | Command::Bind(_) => {
+            return None;
+        }
     };
     Some(answer.unwrap_or_else(no_answer))
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use skiff_control::cli::{self, Bench, Cli, Command, Config, Exit};
-use skiff_control::{bench, config, daemon, demo};
+use skiff_control::{bench, bind, config, daemon, demo};
 
 fn main() -> ExitCode {
     let cli = match Cli::parse_args(std::env::args_os()) {
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Rules(args)) => bench::rules(args),
         Command::Bench(Bench::Htb(args)) => bench::htb(args),
         Command::Demo(args) => demo::main(args),
+        Command::Bind(args) => bind::main(args),
         // The daemon answers these; see above.
         Command::Ip { .. }
         | Command::Tc { .. }
