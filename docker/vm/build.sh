@@ -76,6 +76,7 @@ base_system() {
     in_root apt-get -q update
     in_root apt-get -q install -y --no-install-recommends "${packages[@]}"
     in_root systemctl enable systemd-networkd systemd-resolved
+    in_root systemctl disable e2scrub_reap.service
     # What every machine must make for itself: keys, and the name others know it by.
     rm -f "$root"/etc/ssh/ssh_host_*
     : >"$root/etc/machine-id"
@@ -88,7 +89,7 @@ base_system() {
 
 # Before any package, because some read these files when they are installed.
 settings() {
-    install -d "$root/etc/initramfs-tools" "$root/etc/cloud/cloud.cfg.d" "$root/boot/grub" "$root/etc/dpkg/dpkg.cfg.d"
+    install -d "$root/etc/default" "$root/etc/initramfs-tools" "$root/etc/cloud/cloud.cfg.d" "$root/boot/grub" "$root/etc/dpkg/dpkg.cfg.d"
     install -m 644 "$here/files/grub.cfg" "$root/boot/grub/grub.cfg"
     install -m 644 "$here/files/cloud.cfg" "$root/etc/cloud/cloud.cfg.d/90-skiff.cfg"
     install -m 644 "$here/files/initramfs-modules" "$root/etc/initramfs-tools/modules"
@@ -98,6 +99,7 @@ settings() {
     install -d "$root/etc/initramfs-tools/conf.d"
     echo MODULES=list >"$root/etc/initramfs-tools/conf.d/skiff"
     echo "LABEL=$root_label / ext4 defaults,discard 0 1" >"$root/etc/fstab"
+    echo LANG=C.UTF-8 >"$root/etc/default/locale"
     echo skiff >"$root/etc/hostname"
     printf '127.0.0.1 localhost\n127.0.1.1 skiff\n::1 localhost\n' >"$root/etc/hosts"
     {
