@@ -9,6 +9,7 @@ FUZZ_SECONDS ?= 600
 SKIFF_BIN ?= $(abspath $(TARGET_DIR))/debug/skiff
 # The version the suite is run with; an older toolchain may need an older one.
 NEXTEST_VERSION ?= 0.9.143
+CARGO_DEB_VERSION ?= 3.8.0
 FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 # Network namespaces, raw sockets and tap devices need root; builds do not.
@@ -18,7 +19,7 @@ endif
 # How nextest starts a test program, so that only the tests themselves run as root.
 ROOT_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER="$(AS_ROOT) env SKIFF_BIN=$(SKIFF_BIN)"
 
-.PHONY: build release demo test unit blackbox vm-image test-vm bench fuzz fmt clippy clean nextest
+.PHONY: build release demo test unit blackbox bench fuzz fmt clippy clean nextest deb test-deb test-docker vm-image test-vm
 
 build:
 	scripts/install-deps.sh build
@@ -80,6 +81,29 @@ fuzz:
 	set -e; for target in $(FUZZ_TARGETS); do \
 	    SKIFF_DPDK_LINK=shared $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=2048; \
 	done
+
+# What `skiff generate` writes for the package.
+GENERATED = $(TARGET_DIR)/release/package
+
+deb:
+	scripts/install-deps.sh package
+	@$(CARGO) deb --version >/dev/null 2>&1 || $(CARGO) install cargo-deb --locked --debug \
+	    --version $(CARGO_DEB_VERSION)
+	$(CARGO) build --release -p skiff-control
+	rm -rf $(GENERATED)
+	$(TARGET_DIR)/release/skiff generate man $(GENERATED)/man
+	$(TARGET_DIR)/release/skiff generate completions $(GENERATED)/completions
+	$(CARGO) deb --no-build -p skiff-control
+
+# In a clean Debian made for it: install, start, reload, stop, purge.
+test-deb: deb
+	scripts/install-deps.sh package-test
+	$(AS_ROOT) scripts/test-deb.sh $(TARGET_DIR)/debian/skiff_*.deb
+
+# Two containers, the router between them and Prometheus beside it.
+test-docker: deb
+	scripts/install-deps.sh docker
+	$(AS_ROOT) scripts/test-docker.sh $(TARGET_DIR)/debian/skiff_*.deb
 
 fmt:
 	$(CARGO) fmt --all

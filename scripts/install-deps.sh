@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that a group of tasks needs, and nothing if they are all there.
 #
-#   scripts/install-deps.sh [--list] [build|demo|test|bench|fuzz|vm]      (default: build)
+#   scripts/install-deps.sh [--list] [build|demo|test|package|package-test|docker|bench|fuzz|vm]      (default: build)
 #
 # --list prints what is missing and installs nothing; exit 1 if anything is.
 # Needs root or sudo only when something is missing.
@@ -14,6 +14,12 @@ demo=(iproute2 iputils-ping iperf3 ethtool)
 # Peers and referees of the black-box tests. dpdk-dev has testpmd, prometheus has promtool.
 test=(dpdk-dev iptables ipset nftables traceroute tcpdump python3-scapy curl prometheus util-linux procps
     openvswitch-switch)
+# cargo-deb asks dpkg-shlibdeps which packages the binary needs.
+package=(dpkg-dev)
+# A clean system to install the package in.
+package_test=(debootstrap python3-minimal util-linux)
+# Containers, and an image to begin with where no registry is in reach.
+docker=(docker.io docker-compose debootstrap)
 # What the disk image is put together with, and what boots it. igb is a model of QEMU 8 and later, which bookworm has in
 # its backports; with QEMU 7.2 only that test fails.
 vm=(debootstrap fdisk dosfstools e2fsprogs mtools grub-pc-bin grub-efi-amd64-bin qemu-utils zstd
@@ -30,11 +36,14 @@ case $group in
 build) wanted=("${build[@]}") ;;
 demo) wanted=("${build[@]}" "${demo[@]}") ;;
 test) wanted=("${build[@]}" "${demo[@]}" "${test[@]}") ;;
+package) wanted=("${build[@]}" "${package[@]}") ;;
+package-test) wanted=("${package_test[@]}") ;;
+docker) wanted=("${docker[@]}") ;;
 bench) wanted=("${build[@]}" "${bench[@]}") ;;
 vm) wanted=("${build[@]}" "${demo[@]}" "${vm[@]}") ;;
 fuzz) wanted=("${build[@]}" g++) ;;
 *)
-    echo "usage: ${0##*/} [--list] [build|demo|test|bench|fuzz|vm]" >&2
+    echo "usage: ${0##*/} [--list] [build|demo|test|package|package-test|docker|bench|fuzz|vm]" >&2
     exit 2
     ;;
 esac

@@ -11,6 +11,8 @@ use crate::api::{Reply, Show};
 use crate::bench::Case;
 use crate::bind::Bind;
 use crate::client::{Client, ClientError};
+use crate::complete;
+use crate::doctor::{self, Doctor};
 use crate::netfilter::{Call, Program};
 use crate::tc;
 
@@ -105,6 +107,8 @@ pub enum Command {
     Bond(Bond),
     /// Show all metrics in the Prometheus text format
     Metrics,
+    /// Ask whether the router forwards packets: exit code 0 if it does, 1 if not, 5 if it is not running
+    Healthcheck,
     /// Measure this machine
     #[command(subcommand)]
     Bench(Bench),
@@ -112,6 +116,18 @@ pub enum Command {
     Demo(Demo),
     /// Show NICs; take them from the kernel for the router, and give them back
     Bind(Bind),
+    /// Look over this machine, the configuration and the router, and say what to do about what is amiss
+    Doctor(Doctor),
+    /// Write what a package installs beside the program
+    #[command(subcommand, hide = true)]
+    Generate(Generate),
+    /// Print what may stand at the cursor, for the shells' completion scripts
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        /// The words of the line after `skiff`, up to the cursor.
+        #[arg(last = true, value_name = "WORDS")]
+        words: Vec<String>,
+    },
 }
 
 /// `skiff run`
@@ -132,6 +148,21 @@ pub enum Config {
     Check {
         /// The configuration file
         file: PathBuf,
+    },
+}
+
+/// `skiff generate`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Generate {
+    /// Manual pages, skiff.1 and one a command
+    Man {
+        /// The directory they go to
+        dir: PathBuf,
+    },
+    /// Completion scripts: bash/skiff, zsh/_skiff, fish/skiff.fish
+    Completions {
+        /// The directory they go to
+        dir: PathBuf,
     },
 }
 
@@ -369,9 +400,15 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Vlan(Vlan::Show(show)) => client.show(Show::Vlans, show.json),
         Command::Bond(Bond::Show { name, json }) => client.bond(name.as_deref(), *json),
         Command::Metrics => client.metrics().map(Reply::ok),
-        Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) | Command::Bind(_) => {
-            return None;
-        }
+        Command::Healthcheck => client.healthy(),
+        Command::Doctor(args) => return Some(doctor::run(args, &cli.socket)),
+        Command::Complete { words } => return Some(Reply::ok(complete::lines(words))),
+        Command::Run(_)
+        | Command::Config(_)
+        | Command::Bench(_)
+        | Command::Demo(_)
+        | Command::Bind(_)
+        | Command::Generate(_) => return None,
     };
     Some(answer.unwrap_or_else(no_answer))
 }

@@ -62,12 +62,18 @@ fn plain(error: &io::Error) -> String {
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    timeout: Duration,
 }
 
 impl Client {
     /// A client of the daemon behind `socket`. Nothing is connected yet.
     pub fn new(socket: impl AsRef<Path>) -> Client {
-        Client { socket: socket.as_ref().to_owned() }
+        Client { socket: socket.as_ref().to_owned(), timeout: TIMEOUT }
+    }
+
+    /// The same, with less patience than the slowest command may take.
+    pub fn within(self, timeout: Duration) -> Client {
+        Client { timeout, ..self }
     }
 
     /// Runs `skiff ip` there; `args` are the words after `ip`.
@@ -140,6 +146,15 @@ impl Client {
         String::from_utf8(body.into()).map_err(|e| self.bad(e))
     }
 
+    /// Asks whether packets are being forwarded; a router that says why not is a failure.
+    ///
+    /// # Errors
+    /// [`ClientError`] if no answer came, or the answer is no.
+    pub fn healthy(&self) -> Result<Reply, ClientError> {
+        self.call(Method::GET, "/healthz", Vec::new())
+            .map(|answer| Reply::ok(String::from_utf8_lossy(&answer)))
+    }
+
     fn reply(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Reply, ClientError> {
         let answer = self.call(method, path, body)?;
         serde_json::from_slice(&answer).map_err(|e| self.bad(e))
@@ -152,9 +167,9 @@ impl Client {
             .build()
             .map_err(|e| self.bad(e))?;
         runtime.block_on(async {
-            match tokio::time::timeout(TIMEOUT, self.exchange(method, path, body)).await {
+            match tokio::time::timeout(self.timeout, self.exchange(method, path, body)).await {
                 Ok(answer) => answer,
-                Err(_) => Err(self.bad(format!("no answer within {} s", TIMEOUT.as_secs()))),
+                Err(_) => Err(self.bad(format!("no answer within {:?}", self.timeout))),
             }
         })
     }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use skiff_control::cli::{self, Bench, Cli, Command, Config, Exit};
-use skiff_control::{bench, bind, config, daemon, demo};
+use skiff_control::{bench, bind, config, daemon, demo, generate};
 
 fn main() -> ExitCode {
     let cli = match Cli::parse_args(std::env::args_os()) {
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Htb(args)) => bench::htb(args),
         Command::Demo(args) => demo::main(args),
         Command::Bind(args) => bind::main(args),
+        Command::Generate(what) => generate::main(what),
         // The daemon answers these; see above.
         Command::Ip { .. }
         | Command::Tc { .. }
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
         | Command::Nfqueue(_)
         | Command::Vlan(_)
         | Command::Bond(_)
-        | Command::Metrics => Exit::Unreachable.into(),
+        | Command::Metrics
+        | Command::Healthcheck
+        | Command::Doctor(_)
+        | Command::Complete { .. } => Exit::Unreachable.into(),
     }
 }

@@ -130,6 +130,10 @@ impl Report {
         if system.is_some_and(|system| system.hugepages.value == config::Hugepages::Off) {
             return self.done("hugepages: the configuration wants none".to_owned());
         }
+        // Somebody installed the router and has not come to set it up: the memory is still theirs.
+        if config.is_some_and(|config| config.interfaces.is_empty()) {
+            return self.done("hugepages: the configuration has no interfaces yet".to_owned());
+        }
         match hugepages::reserve(kernel, system.map_or(0, |system| system.memory.value)) {
             Ok(what) => self.done(format!("hugepages: {what}")),
             Err(why) => self.failed("--hugepages", why),

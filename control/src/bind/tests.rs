@@ -561,9 +561,12 @@ fn a_small_machine_gets_what_its_configuration_needs() {
     let fake = Fake::new();
     fake.file("proc/meminfo", "MemTotal: 1000000 kB\n");
     let file = fake.path("skiff.toml");
-    fs::write(&file, "[system]\nmemory = \"256M\"\n").unwrap();
+    let system = "[interface.a]\ndevice = \"vdev:net_null0\"\n[system]\n";
+    fs::write(&file, format!("{system}memory = \"256M\"\n")).unwrap();
     let line = format!("--hugepages --config {}", file.display());
     assert_eq!(ok(fake.bind(&line)), "hugepages: 128 of 2 MiB (0 before)\n");
-    fs::write(&file, "[system]\nhugepages = \"off\"\n").unwrap();
+    fs::write(&file, format!("{system}hugepages = \"off\"\n")).unwrap();
     assert_eq!(ok(fake.bind(&line)), "hugepages: the configuration wants none\n");
+    fs::write(&file, "").unwrap();
+    assert_eq!(ok(fake.bind(&line)), "hugepages: the configuration has no interfaces yet\n");
 }

@@ -3,6 +3,7 @@
 mod links;
 pub(crate) mod ports;
 mod service;
+mod watchdog;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ use crate::facts::{Facts, LcoreFacts, MemoryFacts};
 use crate::nfqueue;
 use crate::router::{Parts, Router};
 use ports::Share;
+use watchdog::Watchdog;
 
 /// Groups of the FIB for prefixes longer than /24: 1 KiB each once touched.
 const TBL8_GROUPS: usize = 1 << 16;
@@ -180,9 +182,13 @@ impl Daemon {
         println!("skiff: ready");
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
         let mut watch = links::LinkWatch::default();
+        let mut watchdog = Watchdog::of_manager(WallInstant::now());
         while !signals.stop.load(Ordering::Relaxed) {
             if signals.reload.swap(false, Ordering::Relaxed) {
                 self.reload(file);
+            }
+            if let Some(watchdog) = &mut watchdog {
+                watchdog.turn(WallInstant::now(), &self.shared);
             }
             let (deadline, more) = {
                 let mut router = self.router.lock();
@@ -198,7 +204,10 @@ impl Daemon {
     }
 
     fn reload(&self, file: &Path) {
-        let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Reloading]);
+        // The time is for Type=notify-reload, which systemd has since 253; Type=notify does without.
+        let since = sd_notify::NotifyState::monotonic_usec_now();
+        let state: Vec<_> = [sd_notify::NotifyState::Reloading].into_iter().chain(since).collect();
+        let _ = sd_notify::notify(false, &state);
         let applied = config::load(file).and_then(|config| self.router.lock().apply(config));
         match applied {
             Ok(()) => println!("skiff: applied {}", file.display()),
