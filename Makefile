@@ -16,8 +16,10 @@ FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 ifneq ($(shell id -u),0)
 AS_ROOT := sudo
 endif
+VM_IMAGE ?= $(abspath $(TARGET_DIR))/vm/skiff.qcow2
+
 # How nextest starts a test program, so that only the tests themselves run as root.
-ROOT_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER="$(AS_ROOT) env SKIFF_BIN=$(SKIFF_BIN)"
+ROOT_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER="$(AS_ROOT) env SKIFF_BIN=$(SKIFF_BIN) SKIFF_VM_IMAGE=$(VM_IMAGE)"
 
 .PHONY: build release demo test unit blackbox bench fuzz fmt clippy clean nextest deb test-deb test-docker vm-image test-vm
 
@@ -51,20 +53,6 @@ unit:
 blackbox:
 	$(CARGO) build -p skiff-control --bin skiff
 	$(ROOT_RUNNER) $(CARGO) nextest run -p skiff-tests $(TESTS)
-
-# A disk image that boots into a router: docs/vm.md.
-VM_IMAGE ?= $(abspath $(TARGET_DIR))/vm/skiff.qcow2
-
-vm-image: deb
-	scripts/install-deps.sh vm
-	$(AS_ROOT) env VM_WORK=$(dir $(VM_IMAGE)) docker/vm/build.sh $(DEB) $(VM_IMAGE)
-
-# Boots it once for each model of NIC. One model: make test-vm TESTS=igb
-test-vm: nextest
-	scripts/install-deps.sh vm
-	[ -f $(VM_IMAGE) ] || $(MAKE) vm-image
-	SKIFF_VM_IMAGE=$(VM_IMAGE) $(ROOT_RUNNER) $(CARGO) nextest run -p skiff-tests --test vm --run-ignored only \
-	    --no-capture $(TESTS)
 
 # The default features but self-update, unoptimised: half the time of a plain `cargo install`.
 nextest:
@@ -104,6 +92,17 @@ test-deb: deb
 test-docker: deb
 	scripts/install-deps.sh docker
 	$(AS_ROOT) scripts/test-docker.sh $(TARGET_DIR)/debian/skiff_*.deb
+
+# A disk image that boots into a router: docs/vm.md.
+vm-image: deb
+	scripts/install-deps.sh vm
+	$(AS_ROOT) env VM_WORK=$(dir $(VM_IMAGE)) docker/vm/build.sh $(TARGET_DIR)/debian/skiff_*.deb $(VM_IMAGE)
+
+# Boots the image once for each model of NIC. One model: make test-vm TESTS=igb
+test-vm: nextest
+	scripts/install-deps.sh vm
+	[ -f $(VM_IMAGE) ] || $(MAKE) vm-image
+	$(ROOT_RUNNER) $(CARGO) nextest run -p skiff-tests --test vm --run-ignored only --no-capture $(TESTS)
 
 fmt:
 	$(CARGO) fmt --all

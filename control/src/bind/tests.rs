@@ -261,9 +261,9 @@ fn shows_what_may_be_taken() {
     assert_eq!(
         lines,
         [
-            "address       id         netdev  driver      state                                       name",
+            "address       id         netdev  driver      state                                   name",
             "0000:00:03.0  1af4:1000  eth0    virtio-pci  kept: the default route leaves by eth0",
-            "0000:00:04.0  8086:10d3  eth1    e1000e      free                                        82574L",
+            "0000:00:04.0  8086:10d3  eth1    e1000e      free                                    82574L",
         ]
     );
     let rows: serde_json::Value = serde_json::from_str(&ok(fake.bind("-j"))).unwrap();
