@@ -18,10 +18,12 @@ FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 ifneq ($(shell id -u),0)
 AS_ROOT := sudo
 endif
-# How nextest starts a test program, so that only the tests themselves run as root.
-ROOT_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER="$(AS_ROOT) env SKIFF_BIN=$(SKIFF_BIN)"
+VM_IMAGE ?= $(abspath $(TARGET_DIR))/vm/skiff.qcow2
 
-.PHONY: build release demo test unit blackbox bench fuzz fmt clippy clean nextest deb test-deb test-docker
+# How nextest starts a test program, so that only the tests themselves run as root.
+ROOT_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER="$(AS_ROOT) env SKIFF_BIN=$(SKIFF_BIN) SKIFF_VM_IMAGE=$(VM_IMAGE)"
+
+.PHONY: build release demo test unit blackbox bench fuzz fmt clippy clean nextest deb test-deb test-docker vm-image test-vm
 
 build:
 	scripts/install-deps.sh build
@@ -92,6 +94,17 @@ test-deb: deb
 test-docker: deb
 	scripts/install-deps.sh docker
 	$(AS_ROOT) scripts/test-docker.sh $(TARGET_DIR)/debian/skiff_*.deb
+
+# A disk image that boots into a router: docs/vm.md.
+vm-image: deb
+	scripts/install-deps.sh vm
+	$(AS_ROOT) env VM_WORK=$(dir $(VM_IMAGE)) docker/vm/build.sh $(TARGET_DIR)/debian/skiff_*.deb $(VM_IMAGE)
+
+# Boots the image once for each model of NIC. One model: make test-vm TESTS=igb
+test-vm: nextest
+	scripts/install-deps.sh vm
+	[ -f $(VM_IMAGE) ] || $(MAKE) vm-image
+	$(ROOT_RUNNER) $(CARGO) nextest run -p skiff-tests --test vm --run-ignored only --no-capture $(TESTS)
 
 fmt:
 	$(CARGO) fmt --all

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that a group of tasks needs, and nothing if they are all there.
 #
-#   scripts/install-deps.sh [--list] [build|demo|test|package|package-test|docker|bench|fuzz]      (default: build)
+#   scripts/install-deps.sh [--list] [build|demo|test|package|package-test|docker|bench|fuzz|vm]      (default: build)
 #
 # --list prints what is missing and installs nothing; exit 1 if anything is.
 # Needs root or sudo only when something is missing.
@@ -20,6 +20,10 @@ package=(dpkg-dev)
 package_test=(debootstrap python3-minimal util-linux)
 # Containers, and an image to begin with where no registry is in reach.
 docker=(docker.io docker-compose debootstrap)
+# What the disk image is put together with, and what boots it. igb is a model of QEMU 8 and later, which bookworm has in
+# its backports; with QEMU 7.2 only that test fails.
+vm=(debootstrap fdisk dosfstools e2fsprogs mtools grub-pc-bin grub-efi-amd64-bin qemu-utils zstd
+    qemu-system-x86 genisoimage openssh-client)
 bench=(dpdk-dev python3-minimal util-linux)
 
 list_only=
@@ -36,9 +40,10 @@ package) wanted=("${build[@]}" "${package[@]}") ;;
 package-test) wanted=("${package_test[@]}") ;;
 docker) wanted=("${docker[@]}") ;;
 bench) wanted=("${build[@]}" "${bench[@]}") ;;
+vm) wanted=("${build[@]}" "${demo[@]}" "${vm[@]}") ;;
 fuzz) wanted=("${build[@]}" g++) ;;
 *)
-    echo "usage: ${0##*/} [--list] [build|demo|test|package|package-test|docker|bench|fuzz]" >&2
+    echo "usage: ${0##*/} [--list] [build|demo|test|package|package-test|docker|bench|fuzz|vm]" >&2
     exit 2
     ;;
 esac

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::api::{Reply, Show};
 use crate::bench::Case;
+use crate::bind::Bind;
 use crate::client::{Client, ClientError};
 use crate::complete;
 use crate::doctor::{self, Doctor};
@@ -116,6 +117,8 @@ pub enum Command {
     Bench(Bench),
     /// Show a router between two hosts made for it; without root, one that forwards generated packets
     Demo(Demo),
+    /// Show NICs; take them from the kernel for the router, and give them back
+    Bind(Bind),
     /// Look over this machine, the configuration and the router, and say what to do about what is amiss
     Doctor(Doctor),
     /// Write what a package installs beside the program
@@ -424,6 +427,7 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         | Command::Capture(_)
         | Command::Bench(_)
         | Command::Demo(_)
+        | Command::Bind(_)
         | Command::Generate(_) => return None,
     };
     Some(answer.unwrap_or_else(no_answer))

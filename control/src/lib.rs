@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod bench;
+pub mod bind;
 pub mod bond;
 pub mod cli;
 pub mod client;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use skiff_control::cli::{self, Bench, Cli, Command, Config, Exit};
 use skiff_control::observe::capture;
-use skiff_control::{bench, config, daemon, demo, generate};
+use skiff_control::{bench, bind, config, daemon, demo, generate};
 
 fn main() -> ExitCode {
     let cli = match Cli::parse_args(std::env::args_os()) {
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Scrape(args)) => bench::scrape(args),
         Command::Capture(args) => capture::main(&cli.socket, args),
         Command::Demo(args) => demo::main(args),
+        Command::Bind(args) => bind::main(args),
         Command::Generate(what) => generate::main(what),
         // The daemon answers these; see above.
         Command::Ip { .. }

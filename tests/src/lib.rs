@@ -23,6 +23,7 @@ mod skiff;
 mod tempdir;
 mod testpmd;
 mod trunk;
+mod vm;
 
 pub use api::Api;
 pub use capture::{Capture, Seen};
@@ -34,13 +35,17 @@ pub use load::{Load, LoadFlow};
 pub use metrics::{Ledger, Metrics, http_get};
 pub use netns::{Netns, need_root, veth};
 pub use ovs::OpenVswitch;
-pub use peers::{IperfReport, PingReport, iperf3, ping, promtool_check_metrics, traceroute, transfer};
+pub use peers::{
+    IperfReport, PingReport, UdpReport, iperf3, iperf3_udp, ping, promtool_check_metrics, traceroute,
+    transfer,
+};
 pub use prometheus::Prometheus;
 pub use rules::{random_packet, random_ruleset};
 pub use skiff::{Skiff, Stopped, skiff_binary, skiff_binary_for_anybody};
 pub use tempdir::TempDir;
 pub use testpmd::{PortStats, Testpmd};
 pub use trunk::{AccessPort, Tag, Trunk, tagged, untagged};
+pub use vm::{Hardware, Vm};
 
 use std::time::{Duration, Instant};
 

@@ -41,6 +41,14 @@ impl PingReport {
     }
 }
 
+impl PingReport {
+    /// The average in `rtt min/avg/max/mdev = 0.1/0.2/0.3/0.1 ms`; empty if nothing came back.
+    pub fn average_rtt_ms(&self) -> &str {
+        let numbers = self.text.lines().find_map(|line| line.strip_prefix("rtt ")?.split_once(" = "));
+        numbers.and_then(|(_, numbers)| numbers.split('/').nth(1)).unwrap_or_default()
+    }
+}
+
 /// Runs `ping -n ARGS` inside a namespace.
 ///
 /// # Panics
@@ -86,6 +94,50 @@ pub struct IperfReport {
 /// If either reports an error.
 #[track_caller]
 pub fn iperf3(client: &Netns, server: &Netns, address: &str, args: &str) -> IperfReport {
+    let report = iperf3_report(client, server, address, args);
+    let end = &report["end"];
+    IperfReport {
+        bits_per_second: end["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0),
+        retransmits: end["sum_sent"]["retransmits"].as_u64().unwrap_or(0),
+        bytes: end["sum_received"]["bytes"].as_u64().unwrap_or(0),
+    }
+}
+
+/// What `iperf3 -u -J` measured.
+#[derive(Clone, Copy, Debug)]
+pub struct UdpReport {
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Datagrams that did not arrive.
+    pub lost: u64,
+}
+
+impl UdpReport {
+    /// Datagrams that arrived.
+    pub fn received(&self) -> u64 {
+        self.sent.saturating_sub(self.lost)
+    }
+
+    /// The part of them that was lost.
+    pub fn lost_percent(&self) -> f64 {
+        self.lost as f64 * 100.0 / self.sent.max(1) as f64
+    }
+}
+
+/// [`iperf3`] over UDP.
+///
+/// # Panics
+/// If either end reports an error.
+#[track_caller]
+pub fn iperf3_udp(client: &Netns, server: &Netns, address: &str, args: &str) -> UdpReport {
+    let report = iperf3_report(client, server, address, &format!("-u {args}"));
+    let sum = &report["end"]["sum"];
+    let number = |name: &str| sum[name].as_u64().unwrap_or(0);
+    UdpReport { sent: number("packets"), lost: number("lost_packets") }
+}
+
+#[track_caller]
+fn iperf3_report(client: &Netns, server: &Netns, address: &str, args: &str) -> Value {
     let mut listening = server.command(&format!("iperf3 -s -1 -B {address}"));
     let mut listening =
         listening.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("iperf3 is installed");
@@ -97,12 +149,7 @@ pub fn iperf3(client: &Netns, server: &Netns, address: &str, args: &str) -> Iper
 
     let report: Value = serde_json::from_str(&outcome.out).unwrap_or_else(|why| panic!("{why}: {outcome:?}"));
     assert!(report["error"].is_null() && outcome.code == 0, "iperf3: {}", report["error"]);
-    let end = &report["end"];
-    IperfReport {
-        bits_per_second: end["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0),
-        retransmits: end["sum_sent"]["retransmits"].as_u64().unwrap_or(0),
-        bytes: end["sum_received"]["bytes"].as_u64().unwrap_or(0),
-    }
+    report
 }
 
 /// The hops `traceroute` finds, in order; `*` where nobody answered.

@@ -207,7 +207,7 @@ fn pci(text: &str) -> Result<Device, Fault> {
 }
 
 /// `[DOMAIN:]BUS:DEVICE.FUNCTION` in hex, given back in full and in lower case.
-fn pci_address(text: &str) -> Option<String> {
+pub(crate) fn pci_address(text: &str) -> Option<String> {
     let hex = |part: &str, digits: usize, below: u32| {
         let plain = part.len() == digits && part.bytes().all(|b| b.is_ascii_hexdigit());
         u32::from_str_radix(part, 16).ok().filter(|&n| plain && n < below)

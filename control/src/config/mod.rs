@@ -31,6 +31,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 pub use check::check;
+pub(crate) use device::pci_address;
 pub use device::{Bus, Device, EalDevice};
 pub use diag::{At, Diagnostic, Fault, Pos};
 pub use memory::MemoryPlan;

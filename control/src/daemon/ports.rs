@@ -61,7 +61,8 @@ pub fn open_all(
         let at = interface.port().map_or(interface.name.pos, |port| port.device.pos);
         let complain =
             |text: String| config.diagnostic(at, format!("interface \"{}\": {text}", device.interface));
-        let id = *by_name.get(&device.name).ok_or_else(|| complain(missing(&device)))?;
+        let id =
+            *by_name.get(&device.name).ok_or_else(|| complain(missing(&device, eal.uses_hugepages())))?;
         if usize::from(id) >= MAX_PORTS {
             return Err(complain(format!("more than {MAX_PORTS} ports")));
         }
@@ -97,10 +98,16 @@ fn netdev(devargs: &str) -> Option<String> {
     rides.then(|| iface.to_owned())
 }
 
-fn missing(device: &EalDevice) -> String {
+fn missing(device: &EalDevice, hugepages: bool) -> String {
     match device.bus {
+        // DPDK has said so, but in words of its own and in between others.
+        Bus::Pci if !hugepages => format!(
+            "no poll-mode driver took {}: without an IOMMU it needs hugepages, and there are too few \
+             (\"skiff bind --hugepages\" reserves some)",
+            device.name
+        ),
         Bus::Pci => format!(
-            "no poll-mode driver took {} (is it there, and bound to vfio-pci or uio_pci_generic?)",
+            "no poll-mode driver took {} (is it there, and bound? \"skiff bind\" shows it)",
             device.name
         ),
         Bus::Vdev => format!("no driver took {}", device.devargs),

@@ -6,7 +6,7 @@ mod lcores;
 mod mem;
 mod nfqueue;
 mod nstat;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 mod vlan;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// A header and rows as wide as their widest cell: words to the left, numbers to the right.
 #[derive(Debug)]
-pub(super) struct Table<const N: usize> {
+pub(crate) struct Table<const N: usize> {
     header: [&'static str; N],
     /// How many of the columns, from the first, are words.
     words: usize,
