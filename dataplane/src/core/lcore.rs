@@ -15,6 +15,7 @@ use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
 use super::shared::{RunState, Shared, ToLcore};
 use super::snapshot::Snapshot;
+use super::trace;
 use super::xmit;
 use crate::ipv4::icmp::ipv4_send_dest_unreach;
 use crate::ipv4::ip_frag;
@@ -233,6 +234,9 @@ fn poll(env: &Env<'_>, hands: &mut Hands, queue: &mut RxQueue, list: &mut SkbLis
     env.cells.rx_queue(port, queue.queue()).packets.add(n as u64);
     env.stage_end(Node::Poll, n as u64, started);
     let dev = env.snap.device(env.snap.by_port(port));
+    if env.snap.hooks.tracing() {
+        trace::begin(env, hands.lcore(), (port, queue.queue()), dev, list);
+    }
     netif_receive_skb_list(env, hands, dev, list);
     n
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::counters::{MAX_DEVICES, MAX_PORTS};
+use super::trace::TraceArm;
 use crate::device::vlan::{MAX_NESTING, VlanGroup, VlanOffload};
 use crate::device::{DeviceKind, NetDevice};
 use crate::ipv4::ipmr::Multicast;
@@ -122,6 +123,8 @@ pub struct Snapshot {
     pub proxies: ProxyAddresses,
     /// There are VLAN devices.
     pub has_vlans: bool,
+    /// Packets to be traced.
+    pub trace: Option<Arc<TraceArm>>,
     /// By number, as far as there are any.
     devices: Vec<NetDevice>,
     absent: NetDevice,
@@ -161,6 +164,7 @@ impl Snapshot {
             hooks: Hooks::default(),
             multicast: Arc::default(),
             proxies: ProxyAddresses::default(),
+            trace: None,
             has_vlans: table.iter().any(|device| device.vlan.is_some()),
             devices: table,
             absent: NetDevice::absent(),
@@ -169,8 +173,15 @@ impl Snapshot {
     }
 
     /// The same with these hook functions.
-    pub fn with_hooks(self, hooks: Hooks) -> Self {
+    pub fn with_hooks(self, mut hooks: Hooks) -> Self {
+        hooks.set_tracing(self.trace.is_some());
         Snapshot { hooks, ..self }
+    }
+
+    /// The same with these packets to be traced.
+    pub fn with_trace(mut self, trace: Option<Arc<TraceArm>>) -> Self {
+        self.hooks.set_tracing(trace.is_some());
+        Snapshot { trace, ..self }
     }
 
     /// The same with these groups and this multicast forwarding cache.
