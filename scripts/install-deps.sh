@@ -8,7 +8,7 @@
 set -euo pipefail
 
 # libdpdk-dev depends on every driver, and on the -dev packages of every library a static link asks for.
-build=(gcc libc6-dev make pkg-config libclang-dev libdpdk-dev)
+build=(gcc libc6-dev make pkg-config libclang-dev libdpdk-dev libpcap-dev)
 # What `skiff demo` builds its two hosts with.
 demo=(iproute2 iputils-ping iperf3 ethtool)
 # Peers and referees of the black-box tests. dpdk-dev has testpmd, prometheus has promtool.

@@ -16,6 +16,7 @@ pub mod ip;
 pub mod metrics;
 pub mod netfilter;
 pub mod nfqueue;
+pub mod observe;
 pub mod router;
 pub mod rtnl;
 pub mod show;

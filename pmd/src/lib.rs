@@ -5,6 +5,7 @@
 //! - whatever DPDK tears down (a queue's memory, the pools) outlives everything that could touch it;
 //! - nothing on the packet path allocates, locks, panics or calls through the FFI more than once a burst.
 
+pub mod bpf;
 mod burst;
 mod eal;
 mod error;

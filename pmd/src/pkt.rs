@@ -21,6 +21,7 @@ use crate::prefetch::prefetch_read;
 
 mod chain;
 mod vlan;
+mod wire;
 
 pub use chain::Segments;
 

@@ -1,0 +1,3 @@
+//! Looking at packets on the running router.
+
+pub mod filter;
