@@ -31,7 +31,7 @@ use skiff_dataplane::sched::params::{HtbClassParams, HtbParams, LinkLayer, Qdisc
 /// Traces the next `room` packets that come in by `which`, or by any device.
 fn arm(rig: &mut Rig, which: Option<IfIndex>, room: u32) {
     rig.shared.trace.open();
-    rig.trace = Some(Arc::new(TraceArm::new(which, room)));
+    rig.trace = Some(Arc::new(TraceArm::new(which, None, room)));
     rig.configure(|_, _| {});
 }
 

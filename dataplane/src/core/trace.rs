@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
 use crossbeam_queue::ArrayQueue;
+use skiff_pmd::bpf::Filter;
 use skiff_pmd::rdtsc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -498,19 +499,26 @@ impl TraceLog {
 #[derive(Debug)]
 pub struct TraceArm {
     /// Those this device receives; those of any if `None`.
-    pub dev: Option<IfIndex>,
+    dev: Option<IfIndex>,
+    /// Those it wants; all without one.
+    filter: Option<Filter>,
     room: AtomicU32,
 }
 
 impl TraceArm {
-    /// The next `room` packets.
-    pub fn new(dev: Option<IfIndex>, room: u32) -> TraceArm {
-        TraceArm { dev, room: AtomicU32::new(room) }
+    /// The next `room` packets that `dev` receives, if one is named, and `filter` wants.
+    pub fn new(dev: Option<IfIndex>, filter: Option<Filter>, room: u32) -> TraceArm {
+        TraceArm { dev, filter, room: AtomicU32::new(room) }
     }
 
     /// One more.
     pub fn add_room(&self) {
         self.room.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn wants(&self, env: &Env<'_>, dev: &NetDevice, skb: &Skb) -> bool {
+        self.dev.is_none_or(|wanted| is_for(env, dev, wanted, skb))
+            && self.filter.as_ref().is_none_or(|filter| filter.wants(skb))
     }
 
     fn take(&self) -> bool {
@@ -546,7 +554,7 @@ pub(super) fn begin(
 ) {
     let Some(arm) = &env.snap.trace else { return };
     for skb in list.iter_mut() {
-        let chosen = arm.dev.is_none_or(|wanted| is_for(env, dev, wanted, skb)) && arm.take();
+        let chosen = arm.wants(env, dev, skb) && arm.take();
         let packet = if chosen { env.shared.trace.number() } else { 0 };
         *skb.private_mut() = Mark { start: rdtsc(), packet, unused: 0 };
         let flags = if chosen { flags::TRACED } else { 0 };

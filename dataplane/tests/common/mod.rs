@@ -268,7 +268,7 @@ impl Rig {
             sysctl,
             hooks: Hooks::default(),
             proxies: ProxyAddresses::default(),
-            trace: std::env::var_os("SKIFF_TRACE_ALL").map(|_| Arc::new(TraceArm::new(None, u32::MAX))),
+            trace: std::env::var_os("SKIFF_TRACE_ALL").map(|_| Arc::new(TraceArm::new(None, None, u32::MAX))),
             fib,
             hops,
             neigh,
