@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::netfilter::{Call, Program};
+use crate::observe::body::Source;
+use crate::observe::trace::TraceRequest;
 use crate::tc;
 use listen::SocketFile;
 
@@ -39,6 +41,11 @@ pub trait Backend: Send + Sync + 'static {
     fn bond(&self, name: Option<&str>, json: bool) -> Reply;
     /// Shows state, as text or as JSON.
     fn show(&self, what: Show, json: bool) -> Reply;
+    /// Traces packets, until they have come to their end or the answer is dropped.
+    ///
+    /// # Errors
+    /// Why not.
+    fn trace(&self, request: &TraceRequest) -> Result<Box<dyn Source>, Reply>;
     /// All metrics in the Prometheus text format.
     fn metrics(&self) -> String;
     /// Says whether packets are being forwarded.

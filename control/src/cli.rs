@@ -11,6 +11,7 @@ use crate::api::{Reply, Show};
 use crate::bench::Case;
 use crate::client::{Client, ClientError};
 use crate::netfilter::{Call, Program};
+use crate::observe::trace_cli::Trace;
 use crate::tc;
 
 /// Where the daemon's socket is unless `--socket` or `SKIFF_SOCKET` names another.
@@ -104,6 +105,8 @@ pub enum Command {
     Bond(Bond),
     /// Show all metrics in the Prometheus text format
     Metrics,
+    /// Show the journey of single packets through every stage, with the verdict of each
+    Trace(Trace),
     /// Measure this machine
     #[command(subcommand)]
     Bench(Bench),
@@ -366,7 +369,9 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Vlan(Vlan::Show(show)) => client.show(Show::Vlans, show.json),
         Command::Bond(Bond::Show { name, json }) => client.bond(name.as_deref(), *json),
         Command::Metrics => client.metrics().map(Reply::ok),
-        Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) => return None,
+        Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) | Command::Trace(_) => {
+            return None;
+        }
     };
     Some(answer.unwrap_or_else(no_answer))
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
@@ -16,6 +16,8 @@ use crate::tc;
 
 /// No command takes the daemon longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long [`Client::stream`] waits for something before it asks whether to go on.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the daemon gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +142,57 @@ impl Client {
         String::from_utf8(body.into()).map_err(|e| self.bad(e))
     }
 
+    /// Posts a request whose answer goes on for as long as there is something to tell. `take` is given it in pieces and,
+    /// now and then, nothing; it says whether to go on.
+    ///
+    /// # Errors
+    /// [`ClientError`] if no answer came. A refusal is an answer: `Some`.
+    pub fn stream(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        take: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Option<Reply>, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|e| self.bad(e))?;
+        runtime.block_on(self.follow(path, body, take))
+    }
+
+    async fn follow(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        mut take: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Option<Reply>, ClientError> {
+        let response = match tokio::time::timeout(TIMEOUT, self.send(Method::POST, path, body)).await {
+            Ok(response) => response?,
+            Err(_) => return Err(self.bad(format!("no answer within {} s", TIMEOUT.as_secs()))),
+        };
+        let status = response.status();
+        let mut body = response.into_body();
+        if status == StatusCode::CONFLICT {
+            let body = body.collect().await.map_err(|e| self.bad(e))?.to_bytes();
+            return serde_json::from_slice(&body).map(Some).map_err(|e| self.bad(e));
+        }
+        if status != StatusCode::OK {
+            let body = body.collect().await.map_err(|e| self.bad(e))?.to_bytes();
+            return Err(self.bad(format!("{status}: {}", String::from_utf8_lossy(&body).trim_end())));
+        }
+        loop {
+            let piece = match tokio::time::timeout(PAUSE, body.frame()).await {
+                Err(_) => Bytes::new(),
+                Ok(None) => return Ok(None),
+                Ok(Some(frame)) => frame.map_err(|e| self.bad(e))?.into_data().unwrap_or_default(),
+            };
+            if !take(&piece) {
+                return Ok(None);
+            }
+        }
+    }
+
     fn reply(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Reply, ClientError> {
         let answer = self.call(method, path, body)?;
         serde_json::from_slice(&answer).map_err(|e| self.bad(e))
@@ -160,11 +213,27 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
+        let response = self.send(method, path, body).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(|e| self.bad(e))?.to_bytes();
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        Err(self.bad(format!("{status}: {}", String::from_utf8_lossy(&body).trim_end())))
+    }
+
+    /// Sends a request on a connection of its own, which ends with the runtime.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let unreachable = |error| ClientError::Unreachable { socket: self.socket.clone(), error };
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.bad(e))?;
-        let connection = tokio::spawn(connection);
+        tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -172,14 +241,7 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| self.bad(e))?;
-        let response = sender.send_request(request).await.map_err(|e| self.bad(e))?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(|e| self.bad(e))?.to_bytes();
-        connection.abort();
-        if status == StatusCode::OK {
-            return Ok(body);
-        }
-        Err(self.bad(format!("{status}: {}", String::from_utf8_lossy(&body).trim_end())))
+        sender.send_request(request).await.map_err(|e| self.bad(e))
     }
 
     fn bad(&self, why: impl ToString) -> ClientError {

@@ -10,6 +10,9 @@ use crate::api::{Backend, Reply, Show};
 use crate::facts::Facts;
 use crate::metrics::{Exporter, MAX_SERIES_PER_FAMILY};
 use crate::netfilter::{Call, Program};
+use crate::observe::body::Source;
+use crate::observe::trace::{Access, Session, TraceRequest};
+use crate::router::Router;
 use crate::show;
 use crate::tc;
 
@@ -32,6 +35,12 @@ impl Service {
 
     fn facts(&self) -> Facts {
         self.router.lock().picture(self.constant.clone())
+    }
+}
+
+impl Access for Handle {
+    fn with(&self, work: &mut dyn FnMut(&mut Router)) {
+        work(&mut self.lock());
     }
 }
 
@@ -62,6 +71,14 @@ impl Backend for Service {
             Show::Nfqueue => show::nfqueue(&self.shared, json),
             Show::Vlans => show::vlans(&self.shared.snapshot(), json),
         })
+    }
+
+    fn trace(&self, request: &TraceRequest) -> Result<Box<dyn Source>, Reply> {
+        let router = Box::new(self.router.clone());
+        match Session::start(router, Arc::clone(&self.shared), request) {
+            Ok(session) => Ok(Box::new(session)),
+            Err(why) => Err(Reply::failed(1, format!("skiff: {why}\n"))),
+        }
     }
 
     fn metrics(&self) -> String {

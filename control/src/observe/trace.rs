@@ -13,6 +13,7 @@ use skiff_dataplane::core::shared::{RunState, Shared};
 use skiff_dataplane::core::trace::{MOST_AT_ONCE, Step, TraceArm, TraceEvent};
 use skiff_pmd::tsc_hz;
 
+use super::body::Source;
 use super::filter::Program;
 use super::trace_words::{Story, tell};
 use crate::router::Router;
@@ -76,7 +77,11 @@ impl Session {
     ///
     /// # Errors
     /// Why not, in one line without an end.
-    pub fn start(router: Box<dyn Access>, shared: Arc<Shared>, request: &TraceRequest) -> Result<Session, String> {
+    pub fn start(
+        router: Box<dyn Access>,
+        shared: Arc<Shared>,
+        request: &TraceRequest,
+    ) -> Result<Session, String> {
         if !(1..=MOST_PACKETS).contains(&request.count) {
             return Err(format!("trace: {} packets: 1 to {MOST_PACKETS} can be traced", request.count));
         }
@@ -97,8 +102,7 @@ impl Session {
         Ok(Session { router, shared, arm, reader: Reader::new(request.count) })
     }
 
-    /// The lines there are by now; nothing may be there yet.
-    pub fn read(&mut self) -> Vec<Line> {
+    fn lines(&mut self) -> Vec<Line> {
         let mut events: Vec<TraceEvent> = Vec::new();
         while events.len() < STEPS_A_TURN
             && let Some(event) = self.shared.trace.pop()
@@ -106,7 +110,8 @@ impl Session {
             events.push(event);
         }
         let mut lines = Vec::new();
-        let (reader, ended) = (&mut self.reader, self.reader.ended);
+        let ended = self.reader.ended;
+        let reader = &mut self.reader;
         if !events.is_empty() {
             self.router.with(&mut |router| {
                 lines.extend(events.drain(..).filter_map(|event| reader.line(router, &event)));
@@ -121,9 +126,19 @@ impl Session {
         }
         lines
     }
+}
+
+impl Source for Session {
+    /// Lines of JSON.
+    fn read(&mut self) -> String {
+        let lines = self.lines();
+        // A line that is no JSON cannot be: its keys are strings.
+        let json = lines.iter().filter_map(|line| serde_json::to_string(line).ok());
+        json.map(|line| line + "\n").collect()
+    }
 
     /// All have come to their end, or the router stops.
-    pub fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.reader.ended >= self.reader.wanted || self.shared.run_state() != RunState::Running
     }
 }

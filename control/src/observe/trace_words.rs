@@ -45,10 +45,13 @@ impl Names<'_> {
 
     fn prefix(&self, dst: u32) -> String {
         let prefix = self.0.rtnl.prefix_of(ip(dst));
-        prefix.map_or_else(|| ip(dst).to_string(), |prefix| match prefix.prefix_len() {
-            0 => "default".to_owned(),
-            _ => prefix.to_string(),
-        })
+        prefix.map_or_else(
+            || ip(dst).to_string(),
+            |prefix| match prefix.prefix_len() {
+                0 => "default".to_owned(),
+                _ => prefix.to_string(),
+            },
+        )
     }
 }
 
@@ -107,7 +110,9 @@ fn step_of(names: &Names<'_>, story: &mut Story, step: &Step, ns: u64) -> (Strin
         }
         Step::Output { len, mtu } => (format!("length {len}, mtu {mtu}"), json!({"length": len, "mtu": mtu})),
         Step::Neigh { .. } | Step::NeighWait { .. } => neighbour(names, step),
-        Step::Defrag | Step::Reassembled { .. } | Step::Merged | Step::Fragmented | Step::Copied => pieces(step),
+        Step::Defrag | Step::Reassembled { .. } | Step::Merged | Step::Fragmented | Step::Copied => {
+            pieces(step)
+        }
         Step::Made { made, to } => {
             let (made, to) = (made_name(made), ip(to));
             (format!("{made} to {to}"), json!({"made": made, "to": to}))
@@ -175,7 +180,8 @@ fn header(facts: &IpFacts) -> (String, Value) {
         Some((sport, dport)) => (format!("{}:{sport}", ip(facts.src)), format!("{}:{dport}", ip(facts.dst))),
         None => (ip(facts.src).to_string(), ip(facts.dst).to_string()),
     };
-    let mut text = format!("{src} > {dst} {protocol} ttl {} tos {:#x} id {id} length {length}", facts.ttl, facts.tos);
+    let mut text =
+        format!("{src} > {dst} {protocol} ttl {} tos {:#x} id {id} length {length}", facts.ttl, facts.tos);
     if facts.frag_off & IP_DF != 0 {
         text.push_str(" DF");
     }
@@ -255,7 +261,10 @@ fn neighbour(names: &Names<'_>, step: &Step) -> (String, Value) {
         }
         Step::NeighWait { dev, addr } => {
             let (dev, addr) = (names.dev(dev), ip(addr));
-            (format!("{addr} dev {dev}: waits for an answer"), json!({"dev": dev, "neighbour": addr, "waits": true}))
+            (
+                format!("{addr} dev {dev}: waits for an answer"),
+                json!({"dev": dev, "neighbour": addr, "waits": true}),
+            )
         }
         _ => (String::new(), Value::Null),
     }

@@ -43,6 +43,11 @@ impl Rules {
         all
     }
 
+    /// The rules as they were given.
+    pub fn model(&self) -> &Ruleset {
+        &self.model
+    }
+
     /// The chains with their live counters.
     pub fn facts(&self) -> Vec<ChainFacts> {
         let mut live = self.compiled.iter().flat_map(|compiled| compiled.counters());
