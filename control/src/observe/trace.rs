@@ -82,22 +82,16 @@ impl Session {
         shared: Arc<Shared>,
         request: &TraceRequest,
     ) -> Result<Session, String> {
-        if !(1..=MOST_PACKETS).contains(&request.count) {
-            return Err(format!("trace: {} packets: 1 to {MOST_PACKETS} can be traced", request.count));
-        }
-        let filter = request.filter.as_ref().map(Program::filter).transpose();
-        let filter = filter.map_err(|why| format!("trace: filter: {why}"))?;
-        let mut dev = Ok(None);
-        router.with(&mut |router| {
-            dev = request.device.as_deref().map(|name| router.rtnl.find(name)).transpose();
-        });
-        let dev = dev.map_err(|_| {
-            format!("trace: {}: no such interface", request.device.as_deref().unwrap_or_default())
-        })?;
         if !shared.trace.open() {
             return Err("trace: another trace is running".to_owned());
         }
-        let arm = Arc::new(TraceArm::new(dev, filter, request.count.min(MOST_AT_ONCE)));
+        let arm = match arm(&*router, request) {
+            Ok(arm) => Arc::new(arm),
+            Err(why) => {
+                shared.trace.close();
+                return Err(format!("trace: {why}"));
+            }
+        };
         router.with(&mut |router| router.set_trace(Some(Arc::clone(&arm))));
         Ok(Session { router, shared, arm, reader: Reader::new(request.count) })
     }
@@ -126,6 +120,21 @@ impl Session {
         }
         lines
     }
+}
+
+/// Which packets a request means.
+fn arm(router: &dyn Access, request: &TraceRequest) -> Result<TraceArm, String> {
+    if !(1..=MOST_PACKETS).contains(&request.count) {
+        return Err(format!("{} packets: 1 to {MOST_PACKETS} can be traced", request.count));
+    }
+    let filter = request.filter.as_ref().map(Program::filter).transpose();
+    let filter = filter.map_err(|why| format!("filter: {why}"))?;
+    let mut dev = None;
+    if let Some(name) = &request.device {
+        router.with(&mut |router| dev = router.rtnl.find(name).ok());
+        dev.ok_or_else(|| format!("{name}: no such interface"))?;
+    }
+    Ok(TraceArm::new(dev, filter, request.count.min(MOST_AT_ONCE)))
 }
 
 impl Source for Session {
