@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::netfilter::{Call, Program};
 use crate::observe::body::Source;
+use crate::observe::capture::{CaptureBody, Request as CaptureRequest, Totals};
 use crate::observe::trace::TraceRequest;
 use crate::tc;
 use listen::SocketFile;
@@ -46,6 +47,13 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// Why not.
     fn trace(&self, request: &TraceRequest) -> Result<Box<dyn Source>, Reply>;
+    /// Begins a capture: its number, and the answer, which is the capture itself.
+    ///
+    /// # Errors
+    /// Why not.
+    fn capture(&self, request: &CaptureRequest) -> Result<(u64, CaptureBody), Reply>;
+    /// Ends a capture and says how it went, even of one that is over; `None` if there was none of that number.
+    fn capture_end(&self, id: u64) -> Option<Totals>;
     /// All metrics in the Prometheus text format.
     fn metrics(&self) -> String;
     /// Says whether packets are being forwarded.

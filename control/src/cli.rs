@@ -11,6 +11,7 @@ use crate::api::{Reply, Show};
 use crate::bench::Case;
 use crate::client::{Client, ClientError};
 use crate::netfilter::{Call, Program};
+use crate::observe::capture::Capture;
 use crate::observe::trace_cli::Trace;
 use crate::tc;
 
@@ -103,6 +104,8 @@ pub enum Command {
     /// Bonds: their members and what they do
     #[command(subcommand)]
     Bond(Bond),
+    /// Show packets that come in, go out or are freed, or write them down for Wireshark and tcpdump
+    Capture(Capture),
     /// Show all metrics in the Prometheus text format
     Metrics,
     /// Show the journey of single packets through every stage, with the verdict of each
@@ -369,7 +372,12 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Vlan(Vlan::Show(show)) => client.show(Show::Vlans, show.json),
         Command::Bond(Bond::Show { name, json }) => client.bond(name.as_deref(), *json),
         Command::Metrics => client.metrics().map(Reply::ok),
-        Command::Run(_) | Command::Config(_) | Command::Bench(_) | Command::Demo(_) | Command::Trace(_) => {
+        Command::Run(_)
+        | Command::Config(_)
+        | Command::Capture(_)
+        | Command::Trace(_)
+        | Command::Bench(_)
+        | Command::Demo(_) => {
             return None;
         }
     };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
@@ -9,15 +10,19 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
 
 use crate::api::{IpCommand, Reply, Show};
 use crate::netfilter::{Call, Program};
+use crate::observe::capture::{self, Totals};
 use crate::tc;
 
 /// No command takes the daemon longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long [`Client::stream`] waits for something before it asks whether to go on.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How soon a capture ends that is to.
+const LOOK_FOR_STOP: Duration = Duration::from_millis(50);
 
 /// Why the daemon gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +43,20 @@ pub enum ClientError {
         /// What was wrong.
         why: String,
     },
+}
+
+/// Why a capture ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// No answer, or not to its end.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The daemon did not begin it.
+    #[error("{}", .0.stderr)]
+    Refused(Reply),
+    /// What came could not be written.
+    #[error(transparent)]
+    Write(io::Error),
 }
 
 impl ClientError {
@@ -142,6 +161,69 @@ impl Client {
         String::from_utf8(body.into()).map_err(|e| self.bad(e))
     }
 
+    /// Captures packets until the capture ends or `stop` becomes true. Calls `begun` when the first packet may come, and
+    /// gives what comes to `write`. How it went.
+    ///
+    /// # Errors
+    /// [`CaptureError`].
+    pub fn capture(
+        &self,
+        request: &capture::Request,
+        begun: impl FnOnce(),
+        write: impl FnMut(&[u8]) -> io::Result<()>,
+        stop: &AtomicBool,
+    ) -> Result<Totals, CaptureError> {
+        let body = serde_json::to_vec(request).map_err(|e| self.bad(e))?;
+        let id = self.runtime()?.block_on(self.follow(body, begun, write, stop))?;
+        Ok(self.capture_end(id)?)
+    }
+
+    fn capture_end(&self, id: u64) -> Result<Totals, ClientError> {
+        let body = serde_json::to_vec(&capture::End { id }).map_err(|e| self.bad(e))?;
+        let answer = self.call(Method::POST, "/v1/capture/end", body)?;
+        serde_json::from_slice(&answer).map_err(|e| self.bad(e))
+    }
+
+    async fn follow(
+        &self,
+        request: Vec<u8>,
+        begun: impl FnOnce(),
+        mut write: impl FnMut(&[u8]) -> io::Result<()>,
+        stop: &AtomicBool,
+    ) -> Result<u64, CaptureError> {
+        let response = self.send(Method::POST, "/v1/capture", request).await?;
+        let status = response.status();
+        let id = response.headers().get(capture::ID_HEADER).and_then(|id| id.to_str().ok()?.parse().ok());
+        let mut body = response.into_body();
+        let Some(id) = id.filter(|_| status == StatusCode::OK) else {
+            let answer = body.collect().await.map_err(|e| self.bad(e))?.to_bytes();
+            return match serde_json::from_slice(&answer) {
+                Ok(reply) => Err(CaptureError::Refused(reply)),
+                Err(_) => Err(self.refused(status, &answer).into()),
+            };
+        };
+        begun();
+        let mut told = false;
+        loop {
+            if stop.load(Ordering::Relaxed) && !told {
+                told = true;
+                let end = serde_json::to_vec(&capture::End { id }).map_err(|e| self.bad(e))?;
+                // What was copied before still comes.
+                self.exchange(Method::POST, "/v1/capture/end", end).await?;
+            }
+            match tokio::time::timeout(LOOK_FOR_STOP, body.frame()).await {
+                Err(_) => {}
+                Ok(None) => return Ok(id),
+                Ok(Some(Err(error))) => return Err(self.bad(error).into()),
+                Ok(Some(Ok(frame))) => {
+                    if let Some(piece) = frame.data_ref() {
+                        write(piece).map_err(CaptureError::Write)?;
+                    }
+                }
+            }
+        }
+    }
+
     /// Posts a request whose answer goes on for as long as there is something to tell. `take` is given it in pieces and,
     /// now and then, nothing; it says whether to go on.
     ///
@@ -153,15 +235,10 @@ impl Client {
         body: Vec<u8>,
         take: impl FnMut(&[u8]) -> bool,
     ) -> Result<Option<Reply>, ClientError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(|e| self.bad(e))?;
-        runtime.block_on(self.follow(path, body, take))
+        self.runtime()?.block_on(self.listen(path, body, take))
     }
 
-    async fn follow(
+    async fn listen(
         &self,
         path: &str,
         body: Vec<u8>,
@@ -179,7 +256,7 @@ impl Client {
         }
         if status != StatusCode::OK {
             let body = body.collect().await.map_err(|e| self.bad(e))?.to_bytes();
-            return Err(self.bad(format!("{status}: {}", String::from_utf8_lossy(&body).trim_end())));
+            return Err(self.refused(status, &body));
         }
         loop {
             let piece = match tokio::time::timeout(PAUSE, body.frame()).await {
@@ -199,12 +276,7 @@ impl Client {
     }
 
     fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(|e| self.bad(e))?;
-        runtime.block_on(async {
+        self.runtime()?.block_on(async {
             match tokio::time::timeout(TIMEOUT, self.exchange(method, path, body)).await {
                 Ok(answer) => answer,
                 Err(_) => Err(self.bad(format!("no answer within {} s", TIMEOUT.as_secs()))),
@@ -219,10 +291,10 @@ impl Client {
         if status == StatusCode::OK {
             return Ok(body);
         }
-        Err(self.bad(format!("{status}: {}", String::from_utf8_lossy(&body).trim_end())))
+        Err(self.refused(status, &body))
     }
 
-    /// Sends a request on a connection of its own, which ends with the runtime.
+    /// Sends a request on a connection of its own, which lives as long as the runtime.
     async fn send(
         &self,
         method: Method,
@@ -233,7 +305,7 @@ impl Client {
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.bad(e))?;
-        tokio::spawn(connection);
+        drop(tokio::spawn(connection));
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -242,6 +314,15 @@ impl Client {
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| self.bad(e))?;
         sender.send_request(request).await.map_err(|e| self.bad(e))
+    }
+
+    fn runtime(&self) -> Result<Runtime, ClientError> {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_io().enable_time().build().map_err(|e| self.bad(e))
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        self.bad(format!("{status}: {}", String::from_utf8_lossy(body).trim_end()))
     }
 
     fn bad(&self, why: impl ToString) -> ClientError {

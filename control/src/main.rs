@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use skiff_control::cli::{self, Bench, Cli, Command, Config, Exit};
 use skiff_control::client::Client;
-use skiff_control::observe::trace_cli;
+use skiff_control::observe::{capture, trace_cli};
 use skiff_control::{bench, config, daemon, demo};
 
 fn main() -> ExitCode {
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Routes(args)) => bench::routes(args),
         Command::Bench(Bench::Rules(args)) => bench::rules(args),
         Command::Bench(Bench::Htb(args)) => bench::htb(args),
+        Command::Capture(args) => capture::main(&cli.socket, args),
         Command::Demo(args) => demo::main(args),
         Command::Trace(args) => trace_cli::main(args, &Client::new(&cli.socket)),
         // The daemon answers these; see above.

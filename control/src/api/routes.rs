@@ -14,6 +14,7 @@ use axum::{Json, Router};
 use super::{Backend, IpCommand, Reply, Show};
 use crate::netfilter::{Call, Program};
 use crate::observe::body::Following;
+use crate::observe::capture::{End, ID_HEADER, Request as CaptureRequest};
 use crate::observe::trace::TraceRequest;
 use crate::tc;
 
@@ -37,6 +38,8 @@ pub(super) fn all(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/bond", get(bond))
         .route("/v1/hooks", get(|daemon, query| show(Show::Hooks, daemon, query)))
         .route("/v1/nfqueue", get(|daemon, query| show(Show::Nfqueue, daemon, query)))
+        .route("/v1/capture", post(capture))
+        .route("/v1/capture/end", post(capture_end))
         .route("/v1/vlan", get(|daemon, query| show(Show::Vlans, daemon, query)))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(backend.clone());
@@ -82,6 +85,26 @@ async fn netfilter(
 async fn tc(State(daemon): Daemon, body: Result<Json<tc::Call>, JsonRejection>) -> Response {
     match body {
         Ok(Json(call)) => Json(daemon.tc(&call)).into_response(),
+        Err(rejection) => refuse(rejection),
+    }
+}
+
+/// The answer is the capture, for as long as it goes on; one that is refused says so in a [`Reply`].
+async fn capture(State(daemon): Daemon, body: Result<Json<CaptureRequest>, JsonRejection>) -> Response {
+    let request = match body {
+        Ok(Json(request)) => request,
+        Err(rejection) => return refuse(rejection),
+    };
+    match daemon.capture(&request) {
+        Ok((id, body)) => ([(ID_HEADER, id.to_string())], Body::new(body)).into_response(),
+        Err(reply) => (StatusCode::CONFLICT, Json(reply)).into_response(),
+    }
+}
+
+async fn capture_end(State(daemon): Daemon, body: Result<Json<End>, JsonRejection>) -> Response {
+    match body.map(|Json(end)| daemon.capture_end(end.id)) {
+        Ok(Some(totals)) => Json(totals).into_response(),
+        Ok(None) => (StatusCode::NOT_FOUND, "no such capture\n").into_response(),
         Err(rejection) => refuse(rejection),
     }
 }

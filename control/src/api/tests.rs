@@ -58,6 +58,14 @@ impl Backend for Fake {
         Reply::ok(format!("{what:?} {json}"))
     }
 
+    fn capture(&self, request: &CaptureRequest) -> Result<(u64, CaptureBody), Reply> {
+        Err(Reply::failed(1, format!("skiff: capture: {:?}\n", request.device)))
+    }
+
+    fn capture_end(&self, id: u64) -> Option<Totals> {
+        (id == 7).then(Totals::default)
+    }
+
     fn metrics(&self) -> String {
         "skiff_up 1\n".to_owned()
     }

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use skiff_dataplane::core::shared::{RunState, Shared};
+use skiff_dataplane::net::IfIndex;
 
 use super::Handle;
 use crate::api::{Backend, Reply, Show};
+use crate::cli::{Exit, error_line};
 use crate::facts::Facts;
 use crate::metrics::{Exporter, MAX_SERIES_PER_FAMILY};
 use crate::netfilter::{Call, Program};
 use crate::observe::body::Source;
+use crate::observe::capture::{self, CaptureBody};
 use crate::observe::trace::{Access, Session, TraceRequest};
 use crate::router::Router;
 use crate::show;
@@ -81,6 +84,17 @@ impl Backend for Service {
         }
     }
 
+    fn capture(&self, request: &capture::Request) -> Result<(u64, CaptureBody), Reply> {
+        let begun = self.router.lock().capture_begin(request);
+        let live = begun.map_err(|why| Reply::failed(Exit::Failed as u8, error_line("capture", why)))?;
+        let plane = CapturePlane { router: self.router.clone(), shared: Arc::clone(&self.shared) };
+        Ok((live.id, CaptureBody::new(request, live, Box::new(plane))))
+    }
+
+    fn capture_end(&self, id: u64) -> Option<capture::Totals> {
+        self.router.lock().capture_end(id)
+    }
+
     fn metrics(&self) -> String {
         self.exporter.page().unwrap_or_else(|error| format!("# {error}\n"))
     }
@@ -90,5 +104,29 @@ impl Backend for Service {
             RunState::Running => Ok(()),
             RunState::Draining | RunState::Stopped => Err("stopping".to_owned()),
         }
+    }
+}
+
+/// What running captures ask of the router.
+struct CapturePlane {
+    router: Handle,
+    shared: Arc<Shared>,
+}
+
+impl capture::Plane for CapturePlane {
+    fn name(&self, dev: IfIndex) -> String {
+        self.shared.snapshot().device(dev).name.clone()
+    }
+
+    fn devices(&self) -> Vec<(IfIndex, String)> {
+        self.shared.snapshot().devices().map(|device| (device.ifindex, device.name.clone())).collect()
+    }
+
+    fn stopped(&self) -> bool {
+        self.shared.run_state() == RunState::Stopped
+    }
+
+    fn end(&self, live: &capture::Live) {
+        self.router.lock().capture_read(live);
     }
 }

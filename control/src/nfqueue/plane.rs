@@ -7,12 +7,14 @@ use nfqueue::{Action, CopyMode, Packet, Settings};
 use skiff_dataplane::core::drop_reason::DropReason;
 use skiff_dataplane::core::shared::{Shared, ToLcore};
 use skiff_dataplane::net::IfIndex;
-use skiff_dataplane::netfilter::hooks::Hook;
+use skiff_dataplane::netfilter::hooks::{Hook, node_of};
 use skiff_dataplane::netfilter::mangle::{copy_payload, hw_protocol, payload_offset, replace_payload};
 use skiff_dataplane::netfilter::queue::{NfQueue, QueueVerdict, Queued, Reinject, nf_queue_drop};
 use skiff_dataplane::skb::SkbExt;
 use skiff_dataplane::skb::eth::EthHeader;
 use skiff_pmd::Pool;
+
+use crate::observe::capture::tap_freed;
 
 /// Of the packet pool, what may wait for listeners: a listener that sleeps must not starve the receive rings.
 const HELD_SHARE: u32 = 4;
@@ -69,6 +71,7 @@ impl DataPlane {
     }
 
     fn drop_for(&self, queued: Queued, reason: DropReason) {
+        tap_freed(&self.shared, &queued.skb, node_of(queued.resume.hook), reason);
         nf_queue_drop(self.shared.listener_cells(), queued.resume.hook, queued.skb, reason);
     }
 }

@@ -5,6 +5,7 @@
 
 mod apply;
 mod bond;
+mod captures;
 mod commands;
 mod links;
 mod martians;
@@ -135,6 +136,8 @@ pub struct Router {
     counted_before: BTreeMap<IfIndex, LinkStats>,
     /// The machines of bonds.
     bonds: bond::Bonds,
+    /// Who wants copies of packets.
+    captures: captures::CaptureTable,
     generation: u64,
     retired: DeferredArcs<Snapshot>,
     /// Packets that wait for neighbours.
@@ -203,6 +206,7 @@ impl Router {
             device_macs: BTreeMap::new(),
             counted_before: BTreeMap::new(),
             bonds: bond::Bonds::default(),
+            captures: captures::CaptureTable::default(),
             generation,
             retired: DeferredArcs::new(),
             held: 0,
@@ -263,7 +267,8 @@ impl Router {
         let mut snapshot = Snapshot::new(self.generation, devices, self.sysctl, self.stage_timing)
             .with_hooks(self.rules.with_tables(&self.hooks_and_filters()))
             .with_trace(self.trace.clone())
-            .with_multicast(Arc::clone(&self.mc.table));
+            .with_multicast(Arc::clone(&self.mc.table))
+            .with_captures(self.captures.for_lcores());
         snapshot.proxies = self.proxies.clone();
         let old = self.shared.publish(snapshot);
         self.retired.defer(&self.shared.qsbr, old);

@@ -16,6 +16,7 @@ use skiff_dataplane::skb::{Skb, SkbExt, SkbFields, flags};
 use skiff_dataplane::time::Instant;
 
 use super::{Router, bits};
+use crate::observe::capture::tap_freed;
 
 /// Messages taken from the lcores in one turn, so that a flood cannot keep the control thread from its timers.
 const MESSAGES_A_TURN: usize = 1024;
@@ -162,6 +163,7 @@ impl Router {
 
     fn kfree_skb(&self, skb: Skb, reason: DropReason) {
         self.shared.trace.note(&skb, Step::Dropped { node: Node::NeighResolve, reason });
+        tap_freed(&self.shared, &skb, Node::NeighResolve, reason);
         self.shared.control_cells().count_drop(Node::NeighResolve, reason, 1, skb.len() as u64);
     }
 

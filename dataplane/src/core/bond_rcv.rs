@@ -10,6 +10,7 @@
 //! kernel counts as `rx_nohandler` of a member is in its `rx_dropped`.
 
 use super::bond_hash::protocol_of;
+use super::capture::{self, Direction};
 use super::dev::{netif_receive_skb_list, received_by};
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
@@ -80,6 +81,9 @@ pub fn bond_handle_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, lis
         take_over_addresses(env, dev, master, list);
     }
     if !list.is_empty() {
+        if env.taps(Direction::Rx) {
+            capture::tap_rx_upper(env, master, list);
+        }
         netif_receive_skb_list(env, hands, master, list);
     }
 }

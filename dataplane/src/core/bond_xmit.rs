@@ -204,7 +204,7 @@ fn xmit_broadcast(
                 }
                 None => {
                     env.cells.device(dev.ifindex).tx_dropped.add(1);
-                    env.cells.count_drop(Node::BondStartXmit, DropReason::Nomem, 1, skb.len() as u64);
+                    env.count_lost(skb, Node::BondStartXmit, DropReason::Nomem);
                 }
             }
         }

@@ -6,6 +6,7 @@
 //! Drops: dev_ready (device down), otherhost, unhandled_proto.
 
 use super::bond_rcv::{bond_handle_finish, bond_handle_frame};
+use super::capture::{self, Direction};
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
 use super::trace::{self, Step};
@@ -50,6 +51,9 @@ pub(super) fn netif_receive_untagged(
 ) {
     let started = env.stage_start();
     let all_plain = accept(env, dev, list, prepare);
+    if env.taps(Direction::Rx) && !dev.untags {
+        capture::tap_rx_upper(env, dev, list);
+    }
     demux_and_finish_vlan(env, hands, dev, list, all_plain, started);
 }
 

@@ -4,6 +4,7 @@ use skiff_pmd::Pool;
 use skiff_pmd::rdtsc;
 
 use super::bond_xmit::BondTurns;
+use super::capture::{Direction, tap_freed};
 use super::counters::LcoreCells;
 use super::drop_reason::{DropReason, Node};
 use super::shared::Shared;
@@ -37,6 +38,17 @@ impl Env<'_> {
         self.shared.wall_origin_millis + self.now.as_millis()
     }
 
+    /// Nanoseconds since 1970-01-01 UTC.
+    pub fn unix_nanos(&self) -> u64 {
+        self.shared.wall_origin_millis.saturating_mul(1_000_000).saturating_add(self.now.as_nanos())
+    }
+
+    /// Whether a capture wants packets of this direction.
+    #[inline]
+    pub(crate) fn taps(&self, direction: Direction) -> bool {
+        self.snap.captures.tap(direction)
+    }
+
     /// The TSC at the start of a stage, if stages are being timed.
     #[inline]
     pub fn stage_start(&self) -> u64 {
@@ -58,7 +70,21 @@ impl Env<'_> {
     #[cold]
     pub fn kfree_skb(&self, skb: Skb, node: Node, reason: DropReason) {
         self.trace(&skb, || Step::Dropped { node, reason });
+        self.count_lost(&skb, node, reason);
+    }
+
+    /// Counts a copy of `skb` that there should have been as freed.
+    #[cold]
+    pub(crate) fn count_lost(&self, skb: &Skb, node: Node, reason: DropReason) {
         self.cells.count_drop(node, reason, 1, skb.len() as u64);
+        self.tap_freed(std::slice::from_ref(skb), node, reason);
+    }
+
+    /// Shows packets to the captures that are being freed.
+    pub(crate) fn tap_freed(&self, packets: &[Skb], node: Node, reason: DropReason) {
+        if self.taps(Direction::Drop) {
+            tap_freed(self.snap, self.unix_nanos(), packets, node, reason);
+        }
     }
 
     /// Frees all packets of a list for one reason.
@@ -67,6 +93,7 @@ impl Env<'_> {
         let bytes = list.iter().map(|skb| skb.len() as u64).sum();
         self.cells.count_drop(node, reason, list.len() as u64, bytes);
         self.trace_list(list, |_| Step::Dropped { node, reason });
+        self.tap_freed(list.as_slice(), node, reason);
         list.free_all();
     }
 

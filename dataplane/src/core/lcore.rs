@@ -9,6 +9,7 @@ use skiff_pmd::{
     EpollSet, Ring, RxQueue, pin_current_thread, rdtsc, register_thread, set_timer_slack_ns, tsc_hz,
 };
 
+use super::capture::{self, Direction};
 use super::counters::LcoreCells;
 use super::dev::netif_receive_skb_list;
 use super::drop_reason::{DropReason, Node};
@@ -234,6 +235,9 @@ fn poll(env: &Env<'_>, hands: &mut Hands, queue: &mut RxQueue, list: &mut SkbLis
     env.cells.rx_queue(port, queue.queue()).packets.add(n as u64);
     env.stage_end(Node::Poll, n as u64, started);
     let dev = env.snap.device(env.snap.by_port(port));
+    if env.taps(Direction::Rx) {
+        capture::tap_rx(env, dev, list);
+    }
     if env.snap.hooks.tracing() {
         trace::begin(env, hands.lcore(), (port, queue.queue()), dev, list);
     }

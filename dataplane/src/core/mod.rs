@@ -4,6 +4,7 @@
 pub mod bond_hash;
 pub mod bond_rcv;
 pub mod bond_xmit;
+pub mod capture;
 pub mod counters;
 pub mod dev;
 pub mod drop_reason;

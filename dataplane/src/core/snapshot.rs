@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::capture::Captures;
 use super::counters::{MAX_DEVICES, MAX_PORTS};
 use super::trace::TraceArm;
 use crate::device::vlan::{MAX_NESTING, VlanGroup, VlanOffload};
@@ -115,6 +116,8 @@ pub struct Snapshot {
     pub local: LocalAddresses,
     /// Measure the cycles of every stage.
     pub stage_timing: bool,
+    /// Who wants copies of packets.
+    pub captures: Captures,
     /// Who looks at packets, and where.
     pub hooks: Hooks,
     /// Joined groups and the multicast forwarding cache.
@@ -161,6 +164,7 @@ impl Snapshot {
             sysctl,
             local,
             stage_timing,
+            captures: Captures::default(),
             hooks: Hooks::default(),
             multicast: Arc::default(),
             proxies: ProxyAddresses::default(),
@@ -182,6 +186,11 @@ impl Snapshot {
     pub fn with_trace(mut self, trace: Option<Arc<TraceArm>>) -> Self {
         self.hooks.set_tracing(trace.is_some());
         Snapshot { trace, ..self }
+    }
+
+    /// The same with these captures.
+    pub fn with_captures(self, captures: Captures) -> Self {
+        Snapshot { captures, ..self }
     }
 
     /// The same with these groups and this multicast forwarding cache.

@@ -7,6 +7,7 @@
 //!
 //! A burst of one VLAN goes to its device whole; others are sorted by device, and frames of one device keep their order.
 
+use super::capture::{self, Direction};
 use super::dev::{
     deliver_here, deliver_other, netif_receive_finish, netif_receive_skb_list, netif_receive_untagged,
     received_by, trace_received,
@@ -29,6 +30,9 @@ const ODD: IfIndex = IfIndex(u16::MAX);
 /// Takes a burst that came in by `dev`, which is up, and has VLAN devices or a driver that takes tags out.
 #[inline(never)]
 pub fn vlan_do_receive_list(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) {
+    if env.taps(Direction::Rx) && dev.vlan.is_some() {
+        capture::tap_rx_upper(env, dev, list);
+    }
     if env.snap.hooks.has(Hook::L2Input) {
         return receive_hooked(env, hands, dev, list);
     }
@@ -332,10 +336,18 @@ fn to_vlan(env: &Env<'_>, hands: &mut Hands, to: &NetDevice, tag: Tag, mut skb: 
     }
     let fields = SkbFields { network_offset, ..fields_of(to, &skb) };
     set_fields(env, &mut skb, fields);
-    if env.snap.hooks.has(Hook::L2Input) {
+    let (tapped, hooked) = (env.taps(Direction::Rx), env.snap.hooks.has(Hook::L2Input));
+    if tapped || hooked {
         let mut one = SkbList::new();
         let _ = one.push(skb);
-        return l2_input(env, hands, to, &mut one);
+        if tapped {
+            capture::tap_rx_upper(env, to, &one);
+        }
+        if hooked {
+            return l2_input(env, hands, to, &mut one);
+        }
+        let Some(seen) = one.pop() else { return };
+        skb = seen;
     }
     vlan_do_receive(env, hands, to, skb);
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use skiff_pmd::{Ring, TxQueue};
 
 use super::bond_xmit::bond_start_xmit;
+use super::capture::{self, Direction};
 use super::counters::MAX_PORTS;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
@@ -152,7 +153,7 @@ fn queue_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) -> Refused {
 /// A list of packets that go several ways.
 #[inline(never)]
 fn queue_mixed(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) -> Refused {
-    if env.snap.has_vlans && !env.snap.hooks.watched(Hook::L2Enqueue) {
+    if env.snap.has_vlans && !env.snap.hooks.watched(Hook::L2Enqueue) && !env.taps(Direction::Tx) {
         tag_mixed(env, list);
         if let Some(oif) = common_oif(list) {
             return queue_all(env, hands, oif, list);
@@ -293,6 +294,9 @@ pub(crate) fn can_send(dev: &NetDevice) -> bool {
 }
 
 fn xmit_upper(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut SkbList) -> Refused {
+    if env.taps(Direction::Tx) && matches!(dev.kind, DeviceKind::Vlan | DeviceKind::Bond) && can_send(dev) {
+        capture::tap(env, Direction::Tx, dev.ifindex, list);
+    }
     match dev.kind {
         DeviceKind::Vlan if dev.is_running() => vlan_dev_hard_start_xmit(env, hands, dev, list),
         DeviceKind::Bond if dev.up => bond_start_xmit(env, hands, dev, list),
@@ -472,7 +476,10 @@ fn give_traced(env: &Env<'_>, queue: &mut TxQueue, dev: IfIndex, buffer: &mut Sk
 #[inline]
 fn give(env: &Env<'_>, queue: &mut TxQueue, dev: IfIndex, buffer: &mut SkbList, tags_beside: bool) {
     let bytes = wire_bytes(buffer, tags_beside);
-    let sent = queue.tx_burst(buffer) as u64;
+    let sent = match env.taps(Direction::Tx) {
+        false => queue.tx_burst(buffer) as u64,
+        true => capture::tx_burst(env, queue, dev, buffer),
+    };
     let bytes = bytes - wire_bytes(buffer, tags_beside);
     env.cells.tx.add(sent);
     env.cells.tx_queue(queue.port().0, queue.queue()).packets.add(sent);

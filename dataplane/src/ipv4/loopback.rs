@@ -32,7 +32,7 @@ pub fn loopback_xmit(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
 pub fn dev_loopback_xmit(env: &Env<'_>, hands: &mut Hands, skb: &Skb) {
     env.cells.created.add(1);
     let Some(mut copy) = hands.pool.alloc() else {
-        return env.cells.count_drop(Node::IpRcv, DropReason::Nomem, 1, skb.len() as u64);
+        return env.count_lost(skb, Node::IpRcv, DropReason::Nomem);
     };
     let whole = copy.append(skb.len()).is_some_and(|bytes| skb.copy_out(0, bytes));
     if !whole {

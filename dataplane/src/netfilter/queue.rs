@@ -189,6 +189,7 @@ pub fn nf_reinject(env: &Env<'_>, hands: &mut Hands, reinject: Reinject) {
 
 fn drop_packet(env: &Env<'_>, hook: Hook, skb: Skb) {
     env.trace(&skb, || Step::Dropped { node: node_of(hook), reason: DropReason::NetfilterDrop });
+    env.tap_freed(std::slice::from_ref(&skb), node_of(hook), DropReason::NetfilterDrop);
     nf_queue_drop(env.cells, hook, skb, DropReason::NetfilterDrop);
 }
 

@@ -25,6 +25,7 @@ use crate::igmp::Outgoing;
 use crate::igmp::host::Host;
 use crate::igmp::querier::{Outcome, Querier};
 use crate::igmp::wire::{Message, Version};
+use crate::observe::capture::tap_freed;
 
 /// Length of an IP header with a router alert.
 const HEADER_LEN: usize = 24;
@@ -317,6 +318,7 @@ impl Router {
         if let Err(ToLcore::McResolved(skb) | ToLcore::McLocalOut(skb)) =
             self.shared.send_to_lcore(0, message)
         {
+            tap_freed(&self.shared, &skb, Node::IpMrInput, DropReason::PuntFull);
             self.shared.control_cells().count_drop(
                 Node::IpMrInput,
                 DropReason::PuntFull,
@@ -328,6 +330,7 @@ impl Router {
 
     fn mc_drop(&self, skb: Skb) {
         let (node, reason) = (Node::IpMrInput, DropReason::NotSpecified);
+        tap_freed(&self.shared, &skb, node, reason);
         self.shared.trace.note(&skb, Step::Dropped { node, reason });
         self.shared.control_cells().count_drop(node, reason, 1, skb.len() as u64);
     }

@@ -264,7 +264,7 @@ fn copy(env: &Env<'_>, hands: &Hands, skb: &Skb) -> Option<Skb> {
         env.trace(copy, || Step::Copied);
     }
     if copy.is_none() {
-        env.cells.count_drop(Node::IpMrInput, DropReason::Nomem, 1, skb.len() as u64);
+        env.count_lost(skb, Node::IpMrInput, DropReason::Nomem);
     }
     copy
 }
