@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::netfilter::{Call, Program};
+use crate::observe::body::Source;
 use crate::observe::capture::{CaptureBody, Request as CaptureRequest, Totals};
+use crate::observe::trace::TraceRequest;
 use crate::tc;
 use listen::SocketFile;
 
@@ -40,6 +42,11 @@ pub trait Backend: Send + Sync + 'static {
     fn bond(&self, name: Option<&str>, json: bool) -> Reply;
     /// Shows state, as text or as JSON.
     fn show(&self, what: Show, json: bool) -> Reply;
+    /// Traces packets, until they have come to their end or the answer is dropped.
+    ///
+    /// # Errors
+    /// Why not.
+    fn trace(&self, request: &TraceRequest) -> Result<Box<dyn Source>, Reply>;
     /// Begins a capture: its number, and the answer, which is the capture itself.
     ///
     /// # Errors

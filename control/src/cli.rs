@@ -15,6 +15,7 @@ use crate::complete;
 use crate::doctor::{self, Doctor};
 use crate::netfilter::{Call, Program};
 use crate::observe::capture::Capture;
+use crate::observe::trace_cli::Trace;
 use crate::tc;
 
 /// Where the daemon's socket is unless `--socket` or `SKIFF_SOCKET` names another.
@@ -112,6 +113,8 @@ pub enum Command {
     Metrics,
     /// Ask whether the router forwards packets: exit code 0 if it does, 1 if not, 5 if it is not running
     Healthcheck,
+    /// Show the journey of single packets through every stage, with the verdict of each
+    Trace(Trace),
     /// Measure this machine
     #[command(subcommand)]
     Bench(Bench),
@@ -425,6 +428,7 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         Command::Run(_)
         | Command::Config(_)
         | Command::Capture(_)
+        | Command::Trace(_)
         | Command::Bench(_)
         | Command::Demo(_)
         | Command::Bind(_)

@@ -19,6 +19,8 @@ use crate::tc;
 
 /// No command takes the daemon longer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long [`Client::stream`] waits for something before it asks whether to go on.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How soon a capture ends that is to.
 const LOOK_FOR_STOP: Duration = Duration::from_millis(50);
 
@@ -238,6 +240,52 @@ impl Client {
                         write(piece).map_err(CaptureError::Write)?;
                     }
                 }
+            }
+        }
+    }
+
+    /// Posts a request whose answer goes on for as long as there is something to tell. `take` is given it in pieces and,
+    /// now and then, nothing; it says whether to go on.
+    ///
+    /// # Errors
+    /// [`ClientError`] if no answer came. A refusal is an answer: `Some`.
+    pub fn stream(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        take: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Option<Reply>, ClientError> {
+        self.runtime()?.block_on(self.listen(path, body, take))
+    }
+
+    async fn listen(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        mut take: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Option<Reply>, ClientError> {
+        let response = match tokio::time::timeout(TIMEOUT, self.send(Method::POST, path, body)).await {
+            Ok(response) => response?,
+            Err(_) => return Err(self.bad(format!("no answer within {} s", TIMEOUT.as_secs()))),
+        };
+        let status = response.status();
+        let mut body = response.into_body();
+        if status == StatusCode::CONFLICT {
+            let body = body.collect().await.map_err(|e| self.bad(e))?.to_bytes();
+            return serde_json::from_slice(&body).map(Some).map_err(|e| self.bad(e));
+        }
+        if status != StatusCode::OK {
+            let body = body.collect().await.map_err(|e| self.bad(e))?.to_bytes();
+            return Err(self.refused(status, &body));
+        }
+        loop {
+            let piece = match tokio::time::timeout(PAUSE, body.frame()).await {
+                Err(_) => Bytes::new(),
+                Ok(None) => return Ok(None),
+                Ok(Some(frame)) => frame.map_err(|e| self.bad(e))?.into_data().unwrap_or_default(),
+            };
+            if !take(&piece) {
+                return Ok(None);
             }
         }
     }

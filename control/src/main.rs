@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use skiff_control::cli::{self, Bench, Cli, Command, Config, Exit};
-use skiff_control::observe::capture;
+use skiff_control::client::Client;
+use skiff_control::observe::{capture, trace_cli};
 use skiff_control::{bench, bind, config, daemon, demo, generate};
 
 fn main() -> ExitCode {
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(args),
         Command::Bind(args) => bind::main(args),
         Command::Generate(what) => generate::main(what),
+        Command::Trace(args) => trace_cli::main(args, &Client::new(&cli.socket)),
         // The daemon answers these; see above.
         Command::Ip { .. }
         | Command::Tc { .. }

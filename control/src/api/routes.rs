@@ -13,7 +13,9 @@ use axum::{Json, Router};
 
 use super::{Backend, IpCommand, Reply, Show};
 use crate::netfilter::{Call, Program};
+use crate::observe::body::Following;
 use crate::observe::capture::{End, ID_HEADER, Request as CaptureRequest};
+use crate::observe::trace::TraceRequest;
 use crate::tc;
 
 /// No command line is longer.
@@ -32,6 +34,7 @@ pub(super) fn all(backend: Arc<dyn Backend>) -> Router {
         .route("/v1/lcores", get(|daemon, query| show(Show::Lcores, daemon, query)))
         .route("/v1/mem", get(|daemon, query| show(Show::Mem, daemon, query)))
         .route("/v1/nstat", get(nstat))
+        .route("/v1/trace", post(trace))
         .route("/v1/bond", get(bond))
         .route("/v1/hooks", get(|daemon, query| show(Show::Hooks, daemon, query)))
         .route("/v1/nfqueue", get(|daemon, query| show(Show::Nfqueue, daemon, query)))
@@ -139,6 +142,21 @@ async fn bond(State(daemon): Daemon, Query(query): Query<HashMap<String, String>
 
 fn is_set(query: &HashMap<String, String>, name: &str) -> bool {
     query.get(name).is_some_and(|value| matches!(value.as_str(), "1" | "true"))
+}
+
+/// Lines of JSON, as long as there are packets to come; or a [`Reply`] that says why not.
+async fn trace(State(daemon): Daemon, body: Result<Json<TraceRequest>, JsonRejection>) -> Response {
+    let request = match body {
+        Ok(Json(request)) => request,
+        Err(rejection) => return refuse(rejection),
+    };
+    match daemon.trace(&request) {
+        Ok(source) => {
+            let lines = [(header::CONTENT_TYPE, "application/jsonl")];
+            (lines, Body::new(Following::new(source))).into_response()
+        }
+        Err(refusal) => (StatusCode::CONFLICT, Json(refusal)).into_response(),
+    }
 }
 
 async fn metrics(State(daemon): Daemon) -> Response {

@@ -12,12 +12,33 @@ struct Fake {
     sick: AtomicBool,
 }
 
+/// Says something every second time it is asked.
+struct Countdown(u32);
+
+impl Source for Countdown {
+    fn read(&mut self) -> String {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 % 2 == 1 { format!("{}\n", self.0) } else { String::new() }
+    }
+
+    fn is_over(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 impl Backend for Fake {
     fn ip(&self, args: &[String]) -> Reply {
         self.commands.fetch_add(1, Ordering::Relaxed);
         match args.first().map(String::as_str) {
             Some("bad") => Reply::failed(1, "skiff: ip bad: File exists\n"),
             _ => Reply::ok(args.join(" ")),
+        }
+    }
+
+    fn trace(&self, request: &TraceRequest) -> Result<Box<dyn Source>, Reply> {
+        match request.device.as_deref() {
+            Some("nowhere") => Err(Reply::failed(1, "skiff: trace: nowhere: no such interface\n")),
+            _ => Ok(Box::new(Countdown(request.count))),
         }
     }
 
@@ -110,6 +131,28 @@ fn the_client_gets_what_the_backend_says() {
     assert_eq!(client.show(Show::Mem, true).unwrap().stdout, "Mem true");
     assert_eq!(client.show(Show::Lcores, false).unwrap().stdout, "Lcores false");
     assert_eq!(client.metrics().unwrap(), "skiff_up 1\n");
+}
+
+#[test]
+fn what_goes_on_is_read_in_pieces() {
+    let bench = Bench::start();
+    let client = Client::new(bench.socket());
+    let trace = |body: &str, most: usize| {
+        let (mut text, mut pieces) = (String::new(), 0);
+        let refused = client.stream("/v1/trace", body.into(), |piece| {
+            text.push_str(std::str::from_utf8(piece).unwrap());
+            pieces += usize::from(!piece.is_empty());
+            pieces < most
+        });
+        (refused.unwrap(), text)
+    };
+    assert_eq!(trace(r#"{"count": 6}"#, 99), (None, "5\n3\n1\n".to_owned()));
+    assert_eq!(trace(r#"{"count": 100000}"#, 1), (None, "99999\n".to_owned()), "until nobody wants more");
+    let (refused, text) = trace(r#"{"count": 1, "device": "nowhere"}"#, 99);
+    assert_eq!(text, "");
+    assert_eq!(refused.unwrap(), Reply::failed(1, "skiff: trace: nowhere: no such interface\n"));
+    let error = client.stream("/v1/trace", b"{}".to_vec(), |_| true).unwrap_err();
+    assert!(error.to_string().contains("400"), "{error}");
 }
 
 #[test]

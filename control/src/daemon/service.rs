@@ -12,7 +12,10 @@ use crate::cli::{Exit, error_line};
 use crate::facts::Facts;
 use crate::metrics::Exporter;
 use crate::netfilter::{Call, Program};
+use crate::observe::body::Source;
 use crate::observe::capture::{self, CaptureBody};
+use crate::observe::trace::{Access, Session, TraceRequest};
+use crate::router::Router;
 use crate::show;
 use crate::tc;
 
@@ -50,6 +53,12 @@ impl Service {
     }
 }
 
+impl Access for Handle {
+    fn with(&self, work: &mut dyn FnMut(&mut Router)) {
+        work(&mut self.lock());
+    }
+}
+
 impl Backend for Service {
     fn ip(&self, args: &[String]) -> Reply {
         self.router.lock().ip(args)
@@ -77,6 +86,14 @@ impl Backend for Service {
             Show::Nfqueue => show::nfqueue(&self.shared, json),
             Show::Vlans => show::vlans(&self.shared.snapshot(), json),
         })
+    }
+
+    fn trace(&self, request: &TraceRequest) -> Result<Box<dyn Source>, Reply> {
+        let router = Box::new(self.router.clone());
+        match Session::start(router, Arc::clone(&self.shared), request) {
+            Ok(session) => Ok(Box::new(session)),
+            Err(why) => Err(Reply::failed(1, format!("skiff: {why}\n"))),
+        }
     }
 
     fn capture(&self, request: &capture::Request) -> Result<(u64, CaptureBody), Reply> {

@@ -26,7 +26,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use skiff_dataplane::netfilter::ip_tables::rule::{Policy, TableName};
+use skiff_dataplane::netfilter::ip_tables::rule::{Policy, Rule, TableName};
 
 pub use counters::Counters;
 pub use error::{Error, REFUSED, USAGE};
@@ -42,6 +42,11 @@ pub fn table_name(table: TableName) -> &'static str {
         TableName::Mangle => "mangle",
         TableName::Raw => "raw",
     }
+}
+
+/// A rule as `iptables-save` writes it behind the chain's name, a blank before each word.
+pub fn rule_words(rule: &Rule) -> String {
+    print::rule(rule, false)
 }
 
 /// The name of a policy.

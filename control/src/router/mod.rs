@@ -20,6 +20,7 @@ mod ruleset;
 mod sched;
 mod settings;
 mod tc;
+mod trace;
 mod uppers;
 mod vlan;
 
@@ -33,6 +34,7 @@ use skiff_dataplane::core::lcore::Clock;
 use skiff_dataplane::core::qsbr::{DeferredArcs, Epoch};
 use skiff_dataplane::core::shared::Shared;
 use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
+use skiff_dataplane::core::trace::TraceArm;
 use skiff_dataplane::device::{DeviceConf, DeviceKind, InterfaceAddress, NOQUEUE, NetDevice};
 use skiff_dataplane::fib::next_hop::NextHopWriter;
 use skiff_dataplane::fib::{FibStats, FibWriter};
@@ -118,6 +120,8 @@ pub struct Router {
     gateways: HashMap<(IfIndex, u32), (NeighId, u32)>,
     /// Functions at the hooks.
     hooks: Hooks,
+    /// Packets to be traced.
+    trace: Option<Arc<TraceArm>>,
     /// The rule tables.
     rules: ruleset::Rules,
     sysctl: Sysctl,
@@ -197,6 +201,7 @@ impl Router {
             neigh: parts.neigh,
             gateways: HashMap::new(),
             hooks: Hooks::default(),
+            trace: None,
             rules: ruleset::Rules::default(),
             sysctl: Sysctl::default(),
             conf: BTreeMap::new(),
@@ -270,6 +275,7 @@ impl Router {
         let devices: Vec<NetDevice> = self.rtnl.links().map(|link| self.net_device(link)).collect();
         let mut snapshot = Snapshot::new(self.generation, devices, self.sysctl, self.stage_timing)
             .with_hooks(self.rules.with_tables(&self.hooks_and_filters()))
+            .with_trace(self.trace.clone())
             .with_multicast(Arc::clone(&self.mc.table))
             .with_captures(self.captures.for_lcores());
         snapshot.proxies = self.proxies.clone();

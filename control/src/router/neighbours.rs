@@ -5,6 +5,7 @@ use std::time::Duration;
 use skiff_dataplane::core::drop_reason::{DropReason, Node};
 use skiff_dataplane::core::shared::{ToControl, ToLcore};
 use skiff_dataplane::core::snapshot::Snapshot;
+use skiff_dataplane::core::trace::Step;
 use skiff_dataplane::ipv4::ip_output::write_header;
 use skiff_dataplane::neigh::arp::{ARP_FRAME_LEN, ArpFrame};
 use skiff_dataplane::neigh::cache::{Action, SetMode};
@@ -165,6 +166,7 @@ impl Router {
     }
 
     fn kfree_skb(&self, skb: Skb, reason: DropReason) {
+        self.shared.trace.note(&skb, Step::Dropped { node: Node::NeighResolve, reason });
         tap_freed(&self.shared, &skb, Node::NeighResolve, reason);
         self.shared.control_cells().count_drop(Node::NeighResolve, reason, 1, skb.len() as u64);
     }

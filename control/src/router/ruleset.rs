@@ -48,6 +48,11 @@ impl Rules {
         self.model.sets.iter().map(|set| (set.name.clone(), set.entries.len())).collect()
     }
 
+    /// The rules as they were given.
+    pub fn model(&self) -> &Ruleset {
+        &self.model
+    }
+
     /// The chains with their live counters.
     pub fn facts(&self) -> Vec<ChainFacts> {
         let mut live = self.compiled.iter().flat_map(|compiled| compiled.counters());

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use skiff_dataplane::net::IfIndex;
 
 use super::Rtnl;
@@ -14,6 +15,11 @@ use crate::ip::{Metrics, Refusal, RouteFlags, RouteGet, RouteGetRow, RouteType, 
 const NO_TABLE: Table = Table(0);
 
 impl Rtnl {
+    /// The longest prefix with a route that holds `dst`.
+    pub fn prefix_of(&self, dst: Ipv4Addr) -> Option<Ipv4Net> {
+        self.routes.prefix_of(dst)
+    }
+
     /// Where a packet would go: one of our own, or with `iif` one to forward. Of several next hops the first usable
     /// one answers.
     ///

@@ -67,6 +67,12 @@ impl Routes {
         Err(Failure::NoRoute)
     }
 
+    /// The longest prefix with a route that holds `dst`.
+    pub(super) fn prefix_of(&self, dst: Ipv4Addr) -> Option<Ipv4Net> {
+        let nets = self.lengths(Scope::GLOBAL).filter_map(|length| Ipv4Net::new(dst, length).ok());
+        nets.map(|net| net.trunc()).find(|net| !self.chain(*net).is_empty())
+    }
+
     /// The next hop that was found.
     pub(super) fn hop(&self, found: Found) -> &Hop {
         &self.infos.get(found.id).info.hops[found.hop]

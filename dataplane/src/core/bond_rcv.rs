@@ -15,6 +15,7 @@ use super::dev::{netif_receive_skb_list, received_by};
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
 use super::shared::ToControl;
+use super::trace::{self, Step};
 use crate::device::NetDevice;
 use crate::device::bond::{Bond, BondMode};
 use crate::neigh::arp::{ARP_LEN, ArpView};
@@ -41,9 +42,15 @@ pub fn bond_handle_frame(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list
     let cells = env.cells.device(dev.ifindex);
     cells.rx_packets.add(count);
     cells.rx_bytes.add(wire_bytes(dev, list));
+    if env.snap.hooks.tracing() {
+        env.trace_list(list, |_| Step::BondHandleFrame { dev: dev.ifindex, master: dev.master });
+    }
     if env.snap.hooks.has(Hook::L2Input) {
         let fields = received_by(dev);
         list.iter_mut().for_each(|skb| *skb.fields_mut() = fields);
+        if env.snap.hooks.tracing() {
+            trace::keep(list);
+        }
         nf_hook_device(env, hands, Hook::L2Input, dev, list);
     }
     env.stage_end(Node::BondHandleFrame, count, started);
@@ -109,7 +116,9 @@ fn punt_slow_protocols(env: &Env<'_>, dev: &NetDevice, list: &mut SkbList, candi
     for mut skb in aside(env, dev, list, slow).drain() {
         let wanted = skb.len().min(SLOW_FRAME_LEN);
         skb.pull(wanted);
+        let mark = trace::mark_of(&skb);
         *skb.fields_mut() = received_by(dev);
+        trace::note_gone(env, mark, Step::Delivered { node: Node::BondHandleFrame });
         punt_slow(env, dev.ifindex, skb);
     }
 }

@@ -13,6 +13,7 @@ use super::bond_hash::{bond_xmit_hash, layer2, layer34, protocol_of, untag};
 use super::counters::MAX_DEVICES;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
+use super::trace::Step;
 use super::xmit::{Refused, dev_queue_again_by};
 use crate::device::NetDevice;
 use crate::device::bond::{Bond, BondMode, XmitPolicy};
@@ -67,6 +68,9 @@ pub(super) fn bond_start_xmit(
     let copied = bond.mode == BondMode::Broadcast;
     if !copied {
         choose(env, hands, dev, bond, list);
+        if env.snap.hooks.tracing() {
+            trace_members(env, dev, list);
+        }
     }
     env.stage_end(Node::BondStartXmit, count, started);
     hands.bond_turns.depth += 1;
@@ -76,6 +80,11 @@ pub(super) fn bond_start_xmit(
     };
     hands.bond_turns.depth -= 1;
     refused
+}
+
+#[cold]
+fn trace_members(env: &Env<'_>, dev: &NetDevice, list: &SkbList) {
+    env.trace_list(list, |skb| Step::BondXmit { dev: dev.ifindex, member: IfIndex(skb.fields().oif) });
 }
 
 /// Writes each packet's member to its `oif`, [`IfIndex::NONE`] if there is none.
@@ -189,7 +198,10 @@ fn xmit_broadcast(
             env.cells.created.add(1);
             match hands.pool.copy(skb) {
                 // As many as there are packets, so there is room.
-                Some(copy) => drop(copies.push(copy)),
+                Some(copy) => {
+                    env.trace(&copy, || Step::Copied);
+                    let _ = copies.push(copy);
+                }
                 None => {
                     env.cells.device(dev.ifindex).tx_dropped.add(1);
                     env.count_lost(skb, Node::BondStartXmit, DropReason::Nomem);
@@ -197,9 +209,15 @@ fn xmit_broadcast(
             }
         }
         set_members(&mut copies, |_| Some(*member));
+        if env.snap.hooks.tracing() {
+            trace_members(env, dev, &copies);
+        }
         let _ = dev_queue_again_by(env, hands, *member, &mut copies);
     }
     set_members(list, |_| Some(*last));
+    if env.snap.hooks.tracing() {
+        trace_members(env, dev, list);
+    }
     dev_queue_again_by(env, hands, *last, list)
 }
 

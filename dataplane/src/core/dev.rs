@@ -9,6 +9,7 @@ use super::bond_rcv::{bond_handle_finish, bond_handle_frame};
 use super::capture::{self, Direction};
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
+use super::trace::{self, Step};
 use super::vlan_rcv::{is_tagged, l2_input, vlan_do_receive, vlan_do_receive_list};
 use crate::device::NetDevice;
 use crate::device::vlan::MAX_NESTING;
@@ -94,7 +95,7 @@ fn demux_and_finish(
     started: u64,
 ) {
     let count = list.len() as u64;
-    if env.snap.hooks.has(Hook::L2Input) {
+    if env.snap.hooks.watched(Hook::L2Input) && show(env, dev, list) {
         env.stage_end(Node::NetifReceive, count, started);
         return l2_input(env, hands, dev, list);
     }
@@ -107,6 +108,25 @@ fn demux_and_finish(
     if !list.is_empty() {
         ip_list_rcv(env, hands, dev, list);
     }
+}
+
+/// Reports traced packets, whose fields have been set anew. Whether somebody listens at L2_INPUT.
+#[cold]
+fn show(env: &Env<'_>, dev: &NetDevice, list: &mut SkbList) -> bool {
+    if env.snap.hooks.tracing() {
+        trace::keep(list);
+        trace_received(env, dev, list);
+    }
+    env.snap.hooks.has(Hook::L2Input)
+}
+
+#[cold]
+pub(super) fn trace_received(env: &Env<'_>, dev: &NetDevice, list: &SkbList) {
+    env.trace_list(list, |skb| Step::NetifReceive {
+        dev: dev.ifindex,
+        pkt_type: EthHeader::parse(skb.data()).map_or(0, |header| eth_type_trans(env, &header, dev)),
+        protocol: ethertype(skb).unwrap_or(0),
+    });
 }
 
 /// The same, once for all ways a tag can go.
@@ -203,6 +223,9 @@ pub(super) fn deliver_here(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mu
     }
     let mut one = SkbList::new();
     let _ = one.push(skb);
+    if env.snap.hooks.tracing() {
+        trace_received(env, dev, &one);
+    }
     ip_list_rcv(env, hands, dev, &mut one);
 }
 

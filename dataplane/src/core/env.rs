@@ -9,6 +9,7 @@ use super::counters::LcoreCells;
 use super::drop_reason::{DropReason, Node};
 use super::shared::Shared;
 use super::snapshot::Snapshot;
+use super::trace::Step;
 use super::xmit::TxTable;
 use crate::ipv4::ip_frag::FragTable;
 use crate::random::Rng;
@@ -68,6 +69,7 @@ impl Env<'_> {
     /// Frees a packet, saying where and why.
     #[cold]
     pub fn kfree_skb(&self, skb: Skb, node: Node, reason: DropReason) {
+        self.trace(&skb, || Step::Dropped { node, reason });
         self.count_lost(&skb, node, reason);
     }
 
@@ -90,6 +92,7 @@ impl Env<'_> {
     pub fn kfree_skb_list(&self, list: &mut SkbList, node: Node, reason: DropReason) {
         let bytes = list.iter().map(|skb| skb.len() as u64).sum();
         self.cells.count_drop(node, reason, list.len() as u64, bytes);
+        self.trace_list(list, |_| Step::Dropped { node, reason });
         self.tap_freed(list.as_slice(), node, reason);
         list.free_all();
     }

@@ -16,6 +16,7 @@ use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
 use super::shared::{RunState, Shared, ToLcore};
 use super::snapshot::Snapshot;
+use super::trace;
 use super::xmit;
 use crate::ipv4::icmp::ipv4_send_dest_unreach;
 use crate::ipv4::ip_frag;
@@ -256,6 +257,9 @@ fn poll(env: &Env<'_>, hands: &mut Hands, queue: &mut RxQueue, list: &mut SkbLis
     let dev = env.snap.device(env.snap.by_port(port));
     if env.taps(Direction::Rx) {
         capture::tap_rx(env, dev, list);
+    }
+    if env.snap.hooks.tracing() {
+        trace::begin(env, hands.lcore(), (port, queue.queue()), dev, list);
     }
     netif_receive_skb_list(env, hands, dev, list);
     n

@@ -16,6 +16,7 @@ pub mod punt;
 pub mod qsbr;
 pub mod shared;
 pub mod snapshot;
+pub mod trace;
 pub mod vlan_dev;
 pub mod vlan_rcv;
 pub mod xmit;

@@ -17,6 +17,7 @@ use super::mailbox::{Mailbox, MailboxStats};
 use super::punt::PuntBudget;
 use super::qsbr::Qsbr;
 use super::snapshot::Snapshot;
+use super::trace::TraceLog;
 use crate::fib::Fib;
 use crate::fib::next_hop::NextHopTable;
 use crate::ipv4::icmp_limit::IcmpLimiter;
@@ -176,6 +177,8 @@ pub struct Shared {
     pub frags: FragShared,
     /// How many lines about odd packets the log may get.
     pub martian_lines: LineLimiter,
+    /// What traced packets report.
+    pub trace: TraceLog,
     /// Which lcores have let go of what.
     pub qsbr: Arc<Qsbr>,
     /// Milliseconds from 1970-01-01 UTC to the origin of [`crate::time::Instant`].
@@ -225,6 +228,7 @@ impl Shared {
             slow_budget: PuntBudget::new(SLOW_TO_CONTROL),
             frags: FragShared::default(),
             martian_lines: LineLimiter::default(),
+            trace: TraceLog::default(),
             qsbr,
             wall_origin_millis,
             generation: AtomicU64::new(snapshot.generation),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::capture::{Captures, Direction, Directions};
 use super::counters::{MAX_DEVICES, MAX_PORTS};
+use super::trace::TraceArm;
 use crate::device::vlan::{MAX_NESTING, VlanGroup, VlanOffload};
 use crate::device::{DeviceKind, NetDevice};
 use crate::ipv4::ipmr::Multicast;
@@ -127,6 +128,8 @@ pub struct Snapshot {
     pub proxies: ProxyAddresses,
     /// There are VLAN devices.
     pub has_vlans: bool,
+    /// Packets to be traced.
+    pub trace: Option<Arc<TraceArm>>,
     /// By number, as far as there are any.
     devices: Vec<NetDevice>,
     absent: NetDevice,
@@ -168,6 +171,7 @@ impl Snapshot {
             hooks: Hooks::default(),
             multicast: Arc::default(),
             proxies: ProxyAddresses::default(),
+            trace: None,
             has_vlans: table.iter().any(|device| device.vlan.is_some()),
             devices: table,
             absent: NetDevice::absent(),
@@ -176,8 +180,15 @@ impl Snapshot {
     }
 
     /// The same with these hook functions.
-    pub fn with_hooks(self, hooks: Hooks) -> Self {
+    pub fn with_hooks(self, mut hooks: Hooks) -> Self {
+        hooks.set_tracing(self.trace.is_some());
         Snapshot { hooks, ..self }
+    }
+
+    /// The same with these packets to be traced.
+    pub fn with_trace(mut self, trace: Option<Arc<TraceArm>>) -> Self {
+        self.hooks.set_tracing(trace.is_some());
+        Snapshot { trace, ..self }
     }
 
     /// The same with these captures.

@@ -9,6 +9,7 @@
 
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
+use super::trace::Step;
 use super::xmit::{Refused, dev_queue_again, refuse_list};
 use crate::device::vlan::{Vlan, VlanProto};
 use crate::device::{DeviceKind, NetDevice};
@@ -30,6 +31,9 @@ pub(super) fn vlan_dev_hard_start_xmit(
 ) -> Refused {
     let Some((vlan, real_dev)) = lower(env, dev) else { return refuse_list(env, list) };
     let (started, count) = (env.stage_start(), list.len() as u64);
+    if env.snap.hooks.tracing() {
+        env.trace_list(list, |_| Step::VlanXmit { dev: dev.ifindex, lower: real_dev.ifindex });
+    }
     let beside = tag_beside(vlan, real_dev);
     let mut bytes = 0;
     let mut failed = 0u32;

@@ -10,10 +10,11 @@
 use super::capture::{self, Direction};
 use super::dev::{
     deliver_here, deliver_other, netif_receive_finish, netif_receive_skb_list, netif_receive_untagged,
-    received_by,
+    received_by, trace_received,
 };
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
+use super::trace::{self, Step};
 use crate::device::NetDevice;
 use crate::device::vlan::{Vlan, VlanProto};
 use crate::net::IfIndex;
@@ -103,6 +104,9 @@ fn receive_vlan(
     list: &mut SkbList,
 ) {
     let (started, count) = (env.stage_start(), list.len() as u64);
+    if env.snap.hooks.tracing() {
+        trace_vlan(env, dev, to, list);
+    }
     let cells = env.cells.device(dev.ifindex);
     cells.rx_packets.add(count);
     cells.rx_bytes.add((survey.bytes + survey.stripped * VLAN_HLEN) as u64);
@@ -125,6 +129,23 @@ fn receive_vlan(
         vlan::pop(skb);
         fields
     });
+}
+
+#[cold]
+fn trace_vlan(env: &Env<'_>, dev: &NetDevice, to: &NetDevice, list: &SkbList) {
+    env.trace_list(list, |skb| {
+        let tag = Tag::from_word(tag_word(dev, skb)).unwrap_or(Tag { proto: VlanProto::Dot1q, tci: 0 });
+        Step::VlanDoReceive { dev: dev.ifindex, tag, to: Some(to.ifindex) }
+    });
+}
+
+/// Sets the fields of a packet; a traced one stays traced.
+#[cold]
+fn set_fields(env: &Env<'_>, skb: &mut Skb, fields: SkbFields) {
+    *skb.fields_mut() = fields;
+    if env.snap.hooks.tracing() {
+        trace::keep_one(skb);
+    }
 }
 
 /// A burst without tags of its own; on a VLAN device they may have had one.
@@ -206,7 +227,8 @@ fn receive_odd(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) 
     let beside = note_drivers_tag(dev, &mut skb);
     cells.rx_packets.add(1);
     cells.rx_bytes.add((skb.len() + beside) as u64);
-    *skb.fields_mut() = fields_of(dev, &skb);
+    let fields = fields_of(dev, &skb);
+    set_fields(env, &mut skb, fields);
     vlan_do_receive(env, hands, dev, skb);
 }
 
@@ -236,11 +258,14 @@ fn receive_hooked(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut 
     let mut bytes = 0;
     for skb in list.iter_mut() {
         bytes += skb.len() + note_drivers_tag(dev, skb);
-        *skb.fields_mut() = fields_of(dev, skb);
+        set_fields(env, skb, fields_of(dev, skb));
     }
     let cells = env.cells.device(dev.ifindex);
     cells.rx_packets.add(list.len() as u64);
     cells.rx_bytes.add(bytes as u64);
+    if env.snap.hooks.tracing() {
+        trace_received(env, dev, list);
+    }
     l2_input(env, hands, dev, list);
 }
 
@@ -273,6 +298,7 @@ fn skb_vlan_untag(env: &Env<'_>, dev: &NetDevice, skb: &mut Skb) -> Option<Tag> 
 pub fn vlan_do_receive(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb) {
     while let Some(tag) = skb_vlan_untag(env, dev, &mut skb) {
         let to = dev.vlans.as_ref().and_then(|group| group.find(tag.proto, tag.vid()));
+        env.trace(&skb, || Step::VlanDoReceive { dev: dev.ifindex, tag, to });
         if let Some(to) = to {
             return to_vlan(env, hands, env.snap.device(to), tag, skb);
         }
@@ -308,7 +334,8 @@ fn to_vlan(env: &Env<'_>, hands: &mut Hands, to: &NetDevice, tag: Tag, mut skb: 
         }
         network_offset += VLAN_HLEN as u8;
     }
-    *skb.fields_mut() = SkbFields { network_offset, ..fields_of(to, &skb) };
+    let fields = SkbFields { network_offset, ..fields_of(to, &skb) };
+    set_fields(env, &mut skb, fields);
     let (tapped, hooked) = (env.taps(Direction::Rx), env.snap.hooks.has(Hook::L2Input));
     if tapped || hooked {
         let mut one = SkbList::new();

@@ -18,6 +18,7 @@ use super::capture::{self, Direction};
 use super::counters::MAX_PORTS;
 use super::drop_reason::{DropReason, Node};
 use super::env::{Env, Hands};
+use super::trace::{self, Leaving, Step};
 use super::vlan_dev::{tag_mixed, vlan_dev_hard_start_xmit};
 use crate::device::{DeviceKind, NOQUEUE, NetDevice};
 use crate::net::IfIndex;
@@ -106,7 +107,7 @@ impl TxTable {
 #[inline]
 pub fn dev_queue_xmit_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
     let (started, count) = (env.stage_start(), list.len() as u64);
-    if env.snap.hooks.has(Hook::L2Enqueue) {
+    if env.snap.hooks.watched(Hook::L2Enqueue) {
         l2_enqueue(env, hands, list);
     }
     dev_queue_list(env, hands, list);
@@ -121,7 +122,7 @@ pub fn dev_queue_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
 
 /// Sends what another device has put on its way to the device in its `oif` field. What that did not take.
 pub(super) fn dev_queue_again(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) -> Refused {
-    if env.snap.hooks.has(Hook::L2Enqueue) {
+    if env.snap.hooks.watched(Hook::L2Enqueue) {
         l2_enqueue(env, hands, list);
     }
     queue_list(env, hands, list)
@@ -135,7 +136,7 @@ pub(super) fn dev_queue_again_by(
     oif: IfIndex,
     list: &mut SkbList,
 ) -> Refused {
-    match env.snap.hooks.has(Hook::L2Enqueue) {
+    match env.snap.hooks.watched(Hook::L2Enqueue) {
         true => dev_queue_again(env, hands, list),
         false => queue_all(env, hands, oif, list),
     }
@@ -152,7 +153,7 @@ fn queue_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) -> Refused {
 /// A list of packets that go several ways.
 #[inline(never)]
 fn queue_mixed(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) -> Refused {
-    if env.snap.has_vlans && !env.snap.hooks.has(Hook::L2Enqueue) && !env.taps(Direction::Tx) {
+    if env.snap.has_vlans && !env.snap.hooks.watched(Hook::L2Enqueue) && !env.taps(Direction::Tx) {
         tag_mixed(env, list);
         if let Some(oif) = common_oif(list) {
             return queue_all(env, hands, oif, list);
@@ -168,6 +169,12 @@ fn queue_mixed(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) -> Refused 
 /// The hook L2_ENQUEUE, for each packet that of its own device.
 #[cold]
 fn l2_enqueue(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
+    if env.snap.hooks.tracing() {
+        trace::xmit(env, list);
+    }
+    if !env.snap.hooks.has(Hook::L2Enqueue) {
+        return;
+    }
     if let Some(oif) = common_oif(list) {
         return nf_hook_device(env, hands, Hook::L2Enqueue, env.snap.device(oif), list);
     }
@@ -184,7 +191,7 @@ fn l2_enqueue(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
 /// Sends one packet by the device in its `oif` field.
 pub fn dev_queue_xmit(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
     let started = env.stage_start();
-    if env.snap.hooks.has(Hook::L2Enqueue) {
+    if env.snap.hooks.watched(Hook::L2Enqueue) {
         let mut one = SkbList::new();
         let _ = one.push(skb);
         l2_enqueue(env, hands, &mut one);
@@ -306,9 +313,10 @@ pub(crate) fn xmit_lower(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list
     };
     let Some(tx) = hands.tx.ports[slot].as_deref_mut() else { return };
     match &mut tx.path {
-        TxPath::Queue(queue) => {
-            give(env, queue, dev.ifindex, list, tx.tags_beside);
+        TxPath::Queue(queue) if env.snap.hooks.tracing() => {
+            give_traced(env, queue, dev.ifindex, list, tx.tags_beside);
         }
+        TxPath::Queue(queue) => give(env, queue, dev.ifindex, list, tx.tags_beside),
         // Only the owner of a queue owns the disciplines above it.
         TxPath::Handoff(_) => {
             count_tx_dropped(env, dev.ifindex, list.len() as u64);
@@ -321,6 +329,9 @@ pub(crate) fn xmit_lower(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list
 #[cold]
 #[inline(never)]
 pub(crate) fn hand_over(env: &Env<'_>, hands: &mut Hands, owner: u16, list: &mut SkbList) {
+    if env.snap.hooks.tracing() {
+        env.trace_list(list, |_| Step::Handed { lcore: owner });
+    }
     if let Some(ring) = hands.tx.lcores.get(usize::from(owner)) {
         ring.enqueue_burst(list);
     }
@@ -372,7 +383,7 @@ pub fn flush(env: &Env<'_>, hands: &mut Hands) {
 /// Gives one port's buffer to its driver.
 #[inline]
 fn hard_start_xmit(env: &Env<'_>, hands: &mut Hands, slot: usize) {
-    if env.snap.hooks.has(Hook::L2Dequeue) {
+    if env.snap.hooks.watched(Hook::L2Dequeue) {
         l2_dequeue(env, hands, slot);
     } else if let Some(PortTx { path, buffer, dev, tags_beside }) = hands.tx.ports[slot].as_deref_mut() {
         transmit(env, path, *dev, buffer, *tags_beside);
@@ -427,7 +438,10 @@ fn transmit(env: &Env<'_>, path: &mut TxPath, dev: IfIndex, buffer: &mut SkbList
     let started = env.stage_start();
     match path {
         TxPath::Queue(queue) => {
-            give(env, queue, dev, buffer, tags_beside);
+            match env.snap.hooks.tracing() {
+                true => give_traced(env, queue, dev, buffer, tags_beside),
+                false => give(env, queue, dev, buffer, tags_beside),
+            }
             if !buffer.is_empty() {
                 env.cells.tx_queue(queue.port().0, queue.queue()).full.add(1);
                 count_tx_dropped(env, dev, buffer.len() as u64);
@@ -435,6 +449,9 @@ fn transmit(env: &Env<'_>, path: &mut TxPath, dev: IfIndex, buffer: &mut SkbList
             }
         }
         TxPath::Handoff(ring) => {
+            if env.snap.hooks.tracing() {
+                env.trace_list(buffer, |_| Step::Ring { dev });
+            }
             ring.enqueue_burst(buffer);
             if !buffer.is_empty() {
                 count_tx_dropped(env, dev, buffer.len() as u64);
@@ -443,6 +460,16 @@ fn transmit(env: &Env<'_>, path: &mut TxPath, dev: IfIndex, buffer: &mut SkbList
         }
     }
     env.stage_end(Node::HardStartXmit, offered, started);
+}
+
+/// The same with packets that are traced among them.
+#[cold]
+#[inline(never)]
+fn give_traced(env: &Env<'_>, queue: &mut TxQueue, dev: IfIndex, buffer: &mut SkbList, tags_beside: bool) {
+    let (leaving, offered) = (Leaving::of(buffer), buffer.len());
+    let (port, number) = (queue.port().0, queue.queue());
+    give(env, queue, dev, buffer, tags_beside);
+    leaving.taken(env.shared, offered - buffer.len(), |len| Step::Sent { dev, port, queue: number, len });
 }
 
 /// Packets to a driver, counted; what it does not take stays.

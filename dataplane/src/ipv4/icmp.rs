@@ -11,6 +11,7 @@ use super::options_echo::{ReplyOptions, ip_options_echo};
 use super::source;
 use crate::core::counters::Mib;
 use crate::core::env::{Env, Hands};
+use crate::core::trace::{Made, Step};
 use crate::fib::next_hop::Kind;
 use crate::net::IfIndex;
 use crate::skb::icmp::*;
@@ -90,6 +91,9 @@ pub fn icmp_send_about(
         message[2..4].copy_from_slice(&check.to_be_bytes());
         true
     });
+    if built.is_some() {
+        env.trace(about, || Step::Made { made: Made::Icmp { kind: icmp_type, code }, to });
+    }
     send_message(env, hands, built, icmp_type);
 }
 

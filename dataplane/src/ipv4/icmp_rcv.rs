@@ -17,8 +17,9 @@ use super::martian;
 use super::options_echo::ReplyOptions;
 use super::source;
 use crate::core::counters::Mib;
-use crate::core::drop_reason::DropReason;
+use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
+use crate::core::trace::{Made, Step};
 use crate::fib::next_hop::Kind;
 use crate::net::IfIndex;
 use crate::skb::icmp::*;
@@ -77,6 +78,7 @@ pub fn icmp_rcv(env: &Env<'_>, hands: &mut Hands, skb: Skb) -> Delivered {
         }
         None => {
             env.cells.delivered.add(1);
+            env.trace(&skb, || Step::Delivered { node: Node::IpLocalDeliver });
             Ok(())
         }
     }
@@ -166,6 +168,7 @@ fn icmp_echo(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, icmp_type: u8, code
     let answer = first.and_then(|first| Some((first, Reply::to(env, hands, &skb, first[0])?)));
     let Some((first, mut reply)) = answer else {
         env.cells.delivered.add(1);
+        env.trace(&skb, || Step::Delivered { node: Node::IpLocalDeliver });
         return Ok(());
     };
     let fields = *skb.fields();
@@ -182,9 +185,11 @@ fn icmp_echo(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, icmp_type: u8, code
         network_offset: eth::HEADER_LEN as u8,
         ip_hdr_len: header_len as u8,
         pkt_type: pkt_type::HOST,
-        flags: flags::LOCAL_OUT,
+        flags: flags::LOCAL_OUT | fields.flags & flags::TRACED,
         ..SkbFields::default()
     };
+    let [kind, code, ..] = first;
+    env.trace(&skb, || Step::Reply(Made::Icmp { kind, code }));
     let Some((header, message)) = skb.network_mut().split_at_mut_checked(header_len) else {
         return Err((skb, DropReason::Nomem));
     };

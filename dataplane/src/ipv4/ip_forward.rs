@@ -13,6 +13,7 @@ use super::route::fib_validate_source;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
+use crate::core::trace::Step;
 use crate::device::NetDevice;
 use crate::fib::NextHopId;
 use crate::fib::next_hop::{Kind, NextHop};
@@ -135,6 +136,7 @@ fn ip_forward(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, skb: &mut Skb) 
     if env.snap.sysctl.ip_forward_update_priority {
         skb.fields_mut().priority = rt_tos2priority(tos);
     }
+    env.trace(skb, || Step::Forward { ttl, priority: skb.fields().priority });
     Ok(())
 }
 

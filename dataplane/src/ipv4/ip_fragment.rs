@@ -11,9 +11,10 @@
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
+use crate::core::trace::{Mark, Step};
 use crate::skb::eth;
 use crate::skb::ipv4::{self, IP_DF, IP_MF, IP_OFFSET, Ipv4Header, MIN_HEADER_LEN};
-use crate::skb::{Skb, SkbExt, SkbList};
+use crate::skb::{Skb, SkbExt, SkbList, flags};
 
 const IPOPT_END: u8 = 0;
 const IPOPT_NOOP: u8 = 1;
@@ -66,6 +67,7 @@ impl Cutting {
                 return None;
             };
             env.cells.created.add(1);
+            env.trace(&piece, || Step::Copied);
             env.cells.mib(Mib::IpFragCreates).add(1);
             self.pieces += 1;
             // Checked above: there is room.
@@ -74,6 +76,7 @@ impl Cutting {
         env.cells.mib(Mib::IpFragOKs).add(1);
         // The datagram lives on in its pieces: it was consumed, not dropped.
         env.cells.delivered.add(1);
+        env.trace(&self.skb, || Step::Fragmented);
         None
     }
 
@@ -97,6 +100,9 @@ impl Cutting {
         header[6..8].copy_from_slice(&(offset | more | original & IP_DF).to_be_bytes());
         ipv4::set_check(header);
         *piece.fields_mut() = *self.skb.fields();
+        if piece.fields().flags & flags::TRACED != 0 {
+            *piece.private_mut() = *self.skb.private::<Mark>();
+        }
         piece.fields_mut().network_offset = eth::HEADER_LEN as u8;
         if self.at == 0 {
             blank_uncopied_options(&mut self.header[MIN_HEADER_LEN..self.header_len]);

@@ -10,6 +10,7 @@ use super::route::ip_list_rcv_finish;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
+use crate::core::trace;
 use crate::device::NetDevice;
 use crate::netfilter::hooks::{Hook, nf_hook_list};
 use crate::skb::eth;
@@ -45,7 +46,8 @@ pub fn ip_list_rcv(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, list: &mut
     }
     env.cells.mib(Mib::IpExtInOctets).add(octets);
     env.stage_end(Node::IpRcv, received, started);
-    if env.snap.hooks.has(Hook::PreRouting) {
+    if env.snap.hooks.watched(Hook::PreRouting) {
+        trace::ip_rcv(env, list);
         nf_hook_list(env, hands, Hook::PreRouting, list);
     }
     if !list.is_empty() {

@@ -15,6 +15,7 @@ use super::source;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
+use crate::core::trace::{Made, Step};
 use crate::device::NetDevice;
 use crate::net::IfIndex;
 use crate::netfilter::hooks::{Hook, nf_hook_list};
@@ -89,6 +90,7 @@ fn ip_local_deliver(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) -> Delivered
     skb.pull(wanted);
     let Some(header) = Ipv4Header::parse(skb.network()) else { return Err((skb, DropReason::IpInhdr)) };
     let protocol = header.protocol();
+    env.trace(&skb, || Step::LocalDeliver { protocol });
     if matches!(
         protocol,
         ipv4::IPPROTO_ICMP | ipv4::IPPROTO_UDP | ipv4::IPPROTO_TCP | ipv4::IPPROTO_IGMP | ipv4::IPPROTO_PIM
@@ -235,6 +237,7 @@ fn send_reset(
         src: dst,
         dst: to,
     };
+    env.trace(skb, || Step::Made { made: Made::Reset, to });
     let (source, dest) = (about.dest(), about.source());
     let built = new_packet_with(hands, &fields, options.build(env, dst, src), |tcp| {
         tcp[0..2].copy_from_slice(&source.to_be_bytes());

@@ -14,6 +14,7 @@ use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::core::shared::ToControl;
+use crate::core::trace::Step;
 use crate::core::xmit::{dev_queue_xmit, dev_queue_xmit_list};
 use crate::fib::NextHopId;
 use crate::fib::next_hop::{Kind, NextHops};
@@ -28,21 +29,35 @@ use crate::skb::{Skb, SkbExt, SkbList, flags};
 /// Sends a burst that has its routes.
 #[inline]
 pub fn ip_output_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
-    if env.snap.hooks.has(Hook::PostRouting) {
-        nf_hook_list(env, hands, Hook::PostRouting, list);
+    if env.snap.hooks.watched(Hook::PostRouting) {
+        return output_watched(env, hands, list);
     }
     ip_finish_output_list(env, hands, list);
+}
+
+/// A burst that somebody wants to see, or with packets that are traced.
+#[cold]
+fn output_watched(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
+    nf_hook_list(env, hands, Hook::PostRouting, list);
+    finish_output(env, hands, list, list.mask_of(|skb| skb.fields().flags & flags::TRACED != 0));
 }
 
 /// After the hook: each packet that fits gets the header of its neighbour.
 #[inline]
 pub fn ip_finish_output_list(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList) {
+    finish_output(env, hands, list, 0);
+}
+
+/// The same. Packets of `singles` take the way of those that are not common.
+#[inline(always)]
+fn finish_output(env: &Env<'_>, hands: &mut Hands, list: &mut SkbList, singles: u32) {
     let (started, count) = (env.stage_start(), list.len() as u64);
     let mut odd = 0u32;
     let mut octets = 0;
     let tables = (env.shared.next_hops.view(), &*env.shared.neigh);
     for (i, skb) in list.iter_mut().enumerate() {
-        match output_plain(env, tables, skb) {
+        let plain = if singles >> i & 1 == 0 { output_plain(env, tables, skb) } else { None };
+        match plain {
             Some(len) => octets += len as u64,
             None => odd |= 1 << i,
         }
@@ -165,6 +180,7 @@ pub fn ip_output(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
 /// One packet through everything the common case leaves out: fragmentation, broadcast, an unknown neighbour.
 pub fn ip_finish_output(env: &Env<'_>, hands: &mut Hands, skb: Skb) {
     let fields = *skb.fields();
+    env.trace(&skb, || Step::Output { len: skb.network_len() as u32, mtu: fields.mtu });
     if skb.network_len() > usize::from(fields.mtu) {
         let Some(header) = Ipv4Header::parse(skb.network()) else {
             return env.kfree_skb(skb, Node::IpOutput, DropReason::IpInhdr);
@@ -222,7 +238,7 @@ fn ip_finish_output2(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
             if !entry.state().is_connected() {
                 note_use(env, &skb, entry);
             }
-            entry.header()
+            entry.header().inspect(|header| trace_neighbour(env, &skb, entry, header))
         }),
     };
     let Some(header) = ready else { return neigh_resolve_output(env, skb) };
@@ -232,9 +248,16 @@ fn ip_finish_output2(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
     dev_queue_xmit(env, hands, skb);
 }
 
+fn trace_neighbour(env: &Env<'_>, skb: &Skb, entry: &NeighEntry, header: &[u8; eth::HEADER_LEN]) {
+    let [a, b, c, d, e, f, ..] = *header;
+    let (dev, addr) = (IfIndex(skb.fields().oif), skb.fields().gateway);
+    env.trace(skb, || Step::Neigh { dev, addr, state: entry.state(), mac: MacAddr([a, b, c, d, e, f]) });
+}
+
 /// Gives a packet to the control thread, which asks for the neighbour and holds the packet meanwhile.
 fn neigh_resolve_output(env: &Env<'_>, skb: Skb) {
     let (dev, addr) = (IfIndex(skb.fields().oif), skb.fields().gateway);
+    env.trace(&skb, || Step::NeighWait { dev, addr });
     let node = env.cells.node(Node::NeighResolve);
     node.packets.add(1);
     node.batches.add(1);

@@ -14,6 +14,7 @@ use super::route::Route;
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
+use crate::core::trace::{self, Mark, RouteTo, Step};
 use crate::fib::next_hop::Kind;
 use crate::net::IfIndex;
 use crate::netfilter::hooks::{Hook, nf_hook_list};
@@ -38,6 +39,10 @@ pub fn dev_loopback_xmit(env: &Env<'_>, hands: &mut Hands, skb: &Skb) {
         return env.kfree_skb(copy, Node::IpRcv, DropReason::Nomem);
     }
     *copy.fields_mut() = *skb.fields();
+    if copy.fields().flags & flags::TRACED != 0 {
+        *copy.private_mut() = *skb.private::<Mark>();
+        env.trace(&copy, || Step::Copied);
+    }
     receive(env, hands, copy, pkt_type::BROADCAST);
 }
 
@@ -49,7 +54,7 @@ fn receive(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, pkt_type: u8) {
         priority: fields.priority,
         network_offset: fields.network_offset,
         ip_hdr_len: fields.ip_hdr_len,
-        flags: fields.flags & flags::NF_TRACE,
+        flags: fields.flags & (flags::NF_TRACE | flags::TRACED),
         pkt_type,
         ..SkbFields::default()
     };
@@ -64,7 +69,8 @@ fn receive(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, pkt_type: u8) {
     let mut list = SkbList::new();
     let _ = list.push(skb);
     count_ecn(env, &mut list);
-    if env.snap.hooks.has(Hook::PreRouting) {
+    if env.snap.hooks.watched(Hook::PreRouting) {
+        trace::ip_rcv(env, &list);
         nf_hook_list(env, hands, Hook::PreRouting, &mut list);
     }
     for skb in list.drain() {
@@ -94,7 +100,14 @@ fn ip_rcv_finish(env: &Env<'_>, hands: &mut Hands, mut skb: Skb) {
         routed = routed.and_then(|route| ip_rcv_options(env, hands, dev, &mut skb, route));
     }
     match routed {
-        Ok(_) => {
+        Ok(route) => {
+            env.trace(&skb, || {
+                Step::Route(if matches!(route, Route::Broadcast) {
+                    RouteTo::Broadcast
+                } else {
+                    RouteTo::Local
+                })
+            });
             let mut list = SkbList::new();
             let _ = list.push(skb);
             ip_local_deliver_list(env, hands, dev, &mut list);

@@ -19,6 +19,7 @@ use super::multipath_hash::{fib_multipath_hash, fib_select_best};
 use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
+use crate::core::trace::{RouteTo, Step};
 use crate::device::{DeviceKind, NetDevice};
 use crate::fib::NextHopId;
 use crate::fib::next_hop::{Kind, NextHop};
@@ -227,6 +228,7 @@ fn ip_rcv_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb
             return refuse(env, skb, reason);
         }
     };
+    env.trace(&skb, || Step::Route(shown(route)));
     if matches!(route, Route::Broadcast | Route::Multicast { .. }) {
         skb.fields_mut().flags |= flags::NO_ICMP;
     }
@@ -263,6 +265,23 @@ fn ip_rcv_finish(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: Skb
             env.cells.mib(Mib::IpInAddrErrors).add(1);
             refuse(env, skb, DropReason::IpInaddrErrors)
         }
+    }
+}
+
+/// The route, as a trace tells it.
+#[cold]
+fn shown(route: Route) -> RouteTo {
+    match route {
+        Route::Local => RouteTo::Local,
+        Route::Broadcast => RouteTo::Broadcast,
+        Route::Multicast { local, onwards } => RouteTo::Multicast { local, onwards },
+        Route::Forward(_, hop, _) => RouteTo::Forward {
+            oif: hop.oif,
+            gateway: (hop.kind == Kind::Gateway).then_some(hop.gateway),
+            mtu: hop.mtu,
+        },
+        Route::Refuse(kind) => RouteTo::Refuse(kind),
+        Route::NotForwarding => RouteTo::NotForwarding,
     }
 }
 

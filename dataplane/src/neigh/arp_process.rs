@@ -12,6 +12,7 @@ use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::core::shared::ToControl;
+use crate::core::trace::Step;
 use crate::core::xmit::dev_queue_xmit;
 use crate::device::NetDevice;
 use crate::fib::multipath;
@@ -60,12 +61,14 @@ pub fn arp_process(env: &Env<'_>, hands: &mut Hands, dev: &NetDevice, mut skb: S
         }
         ArpVerdict::Learn(learn) => {
             tell(env, dev, learn);
+            env.trace(&skb, || Step::Delivered { node: Node::ArpRcv });
             env.cells.delivered.add(1);
         }
         ArpVerdict::Reply { frame, delayed, learn } => {
             if let Some(learn) = learn {
                 tell(env, dev, learn);
             }
+            env.trace(&skb, || Step::Delivered { node: Node::ArpRcv });
             if delayed {
                 let message = ToControl::ArpProxy { dev: dev.ifindex, frame };
                 return match env.shared.send_to_control(message) {

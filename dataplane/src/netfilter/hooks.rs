@@ -20,6 +20,7 @@ use super::queue::{self, Queueing};
 use crate::core::counters::MAX_DEVICES;
 use crate::core::drop_reason::{DropReason, Node, named_enum};
 use crate::core::env::{Env, Hands};
+use crate::core::trace::Step;
 use crate::device::NetDevice;
 use crate::net::IfIndex;
 use crate::skb::{Skb, SkbExt, SkbList};
@@ -186,12 +187,32 @@ pub struct HookEntry {
 /// Everything registered. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
-    /// A bit for every hook that has a function.
+    /// A bit for every hook that has a function, and [`TRACING`].
     active: u32,
     entries: Arc<[Vec<HookEntry>; Hook::COUNT]>,
 }
 
+/// Packets are traced: in the word that is tested at every hook, so that looking costs nothing more.
+const TRACING: u32 = 1 << 31;
+
 impl Hooks {
+    /// True if somebody listens at `hook`, or packets are traced.
+    #[inline(always)]
+    pub fn watched(&self, hook: Hook) -> bool {
+        self.active & (hook.bit() | TRACING) != 0
+    }
+
+    /// True if packets are traced.
+    #[inline(always)]
+    pub fn tracing(&self) -> bool {
+        self.active & TRACING != 0
+    }
+
+    /// Says whether packets are traced.
+    pub(crate) fn set_tracing(&mut self, on: bool) {
+        self.active = if on { self.active | TRACING } else { self.active & !TRACING };
+    }
+
     /// True if somebody listens at `hook`.
     #[inline(always)]
     pub fn has(&self, hook: Hook) -> bool {
@@ -298,11 +319,22 @@ fn run_on(
         let mut cx = HookCx { env, hands: &mut *hands, hook };
         entry.function.run(&mut cx, list, &mut verdicts);
         debug_assert_eq!(list.len(), before, "{} changed the list", entry.function.name());
+        if env.snap.hooks.tracing() {
+            trace_verdicts(env, hook, entry, list, &verdicts);
+        }
         if verdicts.marked() != 0 {
             let same = entries.partition_point(|e| e.priority < entry.priority);
             let resume = Resume { hook, priority: entry.priority, place: (at - same) as u16 };
             carry_out(&mut cx, entry, resume, list, &verdicts);
         }
+    }
+}
+
+#[cold]
+fn trace_verdicts(env: &Env<'_>, hook: Hook, entry: &HookEntry, list: &SkbList, verdicts: &Verdicts) {
+    for (at, skb) in list.iter().enumerate() {
+        let (function, verdict) = (&entry.function, verdicts.get(at));
+        env.trace(skb, || Step::Hook { hook, function: Arc::clone(function), verdict });
     }
 }
 
@@ -388,4 +420,4 @@ pub const fn node_of(hook: Hook) -> Node {
     }
 }
 
-const _: () = assert!(Hook::COUNT <= u32::BITS as usize && MAX_DEVICES <= u16::MAX as usize);
+const _: () = assert!(Hook::COUNT < TRACING.trailing_zeros() as usize && MAX_DEVICES <= u16::MAX as usize);

@@ -16,6 +16,7 @@ use crate::core::counters::LcoreCells;
 use crate::core::dev;
 use crate::core::drop_reason::DropReason;
 use crate::core::env::{Env, Hands};
+use crate::core::trace::Step;
 use crate::core::xmit;
 use crate::ipv4::{ip_forward, ip_local_deliver, ip_output, route};
 use crate::net::IfIndex;
@@ -170,6 +171,7 @@ fn full(queue: &NfQueue, skb: Skb) -> Queueing {
 #[cold]
 pub fn nf_reinject(env: &Env<'_>, hands: &mut Hands, reinject: Reinject) {
     let Reinject { skb, resume, verdict } = reinject;
+    env.trace(&skb, || Step::Reinject { hook: resume.hook, verdict });
     let skb = match verdict {
         QueueVerdict::Accept => nf_resume(env, hands, resume, false, skb),
         QueueVerdict::Repeat => nf_resume(env, hands, resume, true, skb),
@@ -186,6 +188,7 @@ pub fn nf_reinject(env: &Env<'_>, hands: &mut Hands, reinject: Reinject) {
 }
 
 fn drop_packet(env: &Env<'_>, hook: Hook, skb: Skb) {
+    env.trace(&skb, || Step::Dropped { node: node_of(hook), reason: DropReason::NetfilterDrop });
     env.tap_freed(std::slice::from_ref(&skb), node_of(hook), DropReason::NetfilterDrop);
     nf_queue_drop(env.cells, hook, skb, DropReason::NetfilterDrop);
 }

@@ -12,7 +12,7 @@ use super::handle::TcHandle;
 use super::op::QdiscOp;
 use super::packet::{PktList, SchedPkt};
 use super::params::{PrioParams, QdiscSpec};
-use super::qdisc::{Classified, Classify, Enqueued, Held, Qdisc, SchedCx};
+use super::qdisc::{Classified, Classify, Enqueued, Held, Note, Qdisc, SchedCx};
 use crate::core::drop_reason::DropReason;
 use crate::skb::SkbList;
 
@@ -100,6 +100,10 @@ impl<P: SchedPkt> Qdisc<P> for Prio<P> {
     fn enqueue(&mut self, cx: &mut SchedCx<'_, P>, pkt: P) -> Enqueued {
         match self.classify(cx, pkt) {
             Ok((band, pkt)) => {
+                if cx.watched() {
+                    let class = TcHandle::new(self.handle.major(), band as u16 + 1);
+                    cx.sink.note(&pkt, Note::Class(class));
+                }
                 let enqueued = self.children[band].enqueue(cx, pkt);
                 self.cells.enqueued(&enqueued);
                 enqueued

@@ -73,6 +73,15 @@ impl std::ops::AddAssign for Held {
     }
 }
 
+/// What a discipline or a filter makes of a packet that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A filter matched: its preference, protocol and handle, and the class it names.
+    Filter(u16, u16, u32, TcHandle),
+    /// It goes to this class; the discipline itself for packets that are not shaped.
+    Class(TcHandle),
+}
+
 /// Where packets go that leave a tree otherwise than by its root.
 pub trait Sink<P> {
     /// Frees a packet for this reason, and accounts for it.
@@ -80,6 +89,11 @@ pub trait Sink<P> {
 
     /// Sends a packet by another device, or receives it there (`mirred`), when the tree is done with this burst.
     fn redirect(&mut self, pkt: P, dev: IfIndex, ingress: bool);
+
+    /// Hears of a watched packet ([`SchedCx::watched`]) what a discipline or a filter makes of it.
+    fn note(&mut self, pkt: &P, note: Note) {
+        let _ = (pkt, note);
+    }
 
     /// A copy of a packet, for `mirred`, counted as created. `None` without memory, or where nothing can be copied.
     fn copy(&mut self, pkt: &P) -> Option<P> {
@@ -100,6 +114,7 @@ pub struct SchedCx<'a, P> {
     pub sink: &'a mut dyn Sink<P>,
     /// When there may be something to send, if nothing may be sent now.
     wake: Option<Instant>,
+    watched: bool,
 }
 
 impl<'a, P> SchedCx<'a, P> {
@@ -110,7 +125,18 @@ impl<'a, P> SchedCx<'a, P> {
         rng: &'a mut Rng,
         sink: &'a mut dyn Sink<P>,
     ) -> SchedCx<'a, P> {
-        SchedCx { now, slab, rng, sink, wake: None }
+        SchedCx { now, slab, rng, sink, wake: None, watched: false }
+    }
+
+    /// Whether the packet that is being taken in is watched: then the sink is told what becomes of it.
+    #[inline]
+    pub fn watched(&self) -> bool {
+        self.watched
+    }
+
+    /// From here on packets that are taken in are watched, or not.
+    pub fn watch(&mut self, on: bool) {
+        self.watched = on;
     }
 
     /// Says of packets that they may not go before `at`. The earliest of all such times counts.

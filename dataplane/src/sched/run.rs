@@ -13,6 +13,7 @@ use super::packet::PktList;
 use super::tree::{SchedTable, reset};
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
+use crate::core::trace::Step;
 use crate::core::xmit::{TxTable, can_send, xmit_lower};
 use crate::device::NetDevice;
 use crate::netfilter::hooks::{Hook, nf_hook_device};
@@ -144,7 +145,8 @@ fn next_burst(
         // As many as a burst holds.
         let _ = list.push(skb);
     }
-    if env.snap.hooks.has(Hook::L2Dequeue) {
+    if env.snap.hooks.watched(Hook::L2Dequeue) {
+        env.trace_list(&list, |_| Step::Dequeued { dev: dev.ifindex });
         nf_hook_device(env, hands, Hook::L2Dequeue, dev, &mut list);
     }
     (list, wake)

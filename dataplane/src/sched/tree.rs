@@ -13,11 +13,12 @@ use skiff_pmd::Pool;
 use super::cls::hook::send;
 use super::op::{TreeOp, apply_at};
 use super::packet::{PktList, SkbSched};
-use super::qdisc::{Held, SchedCx, Sink};
+use super::qdisc::{Held, Note, SchedCx, Sink, Xmit};
 use super::queue::PktSlab;
 use super::run::TxLimit;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
+use crate::core::trace::{self, Step};
 use crate::core::xmit::hand_over;
 use crate::net::IfIndex;
 use crate::random::Rng;
@@ -132,7 +133,15 @@ impl Sink<Skb> for EnvSink<'_, '_> {
     fn copy(&mut self, skb: &Skb) -> Option<Skb> {
         let copy = self.pool.copy(skb)?;
         self.env.cells.created.add(1);
+        self.env.trace(&copy, || Step::Copied);
         Some(copy)
+    }
+
+    fn note(&mut self, skb: &Skb, note: Note) {
+        self.env.trace(skb, || match note {
+            Note::Filter(pref, protocol, handle, class) => Step::Filter { pref, protocol, handle, class },
+            Note::Class(class) => Step::Class { class },
+        });
     }
 }
 
@@ -148,13 +157,37 @@ pub fn qdisc_enqueue(env: &Env<'_>, hands: &mut Hands, dev: IfIndex, owner: u16,
         return env.kfree_skb_list(list, Node::QdiscEnqueue, DropReason::QdiscDrop);
     };
     let mut packets: PktList<Skb> = list.drain().collect();
-    let ((), _) = queues.with(env, Node::QdiscEnqueue, |cx| tree.root.enqueue_list(cx, &mut packets));
+    let ((), _) = queues.with(env, Node::QdiscEnqueue, |cx| match env.snap.hooks.tracing() {
+        true => enqueue_watched(env, cx, dev, &mut *tree.root, &mut packets),
+        false => tree.root.enqueue_list(cx, &mut packets),
+    });
     tree.wake = Some(env.now);
     hands.sched.wake = Some(env.now);
     if !hands.sched.queues.redirected.is_empty() {
         send_redirected(env, hands);
     }
     env.stage_end(Node::QdiscEnqueue, count, started);
+}
+
+/// One packet after the other, and what becomes of those that are traced.
+#[cold]
+#[inline(never)]
+fn enqueue_watched(
+    env: &Env<'_>,
+    cx: &mut SchedCx<'_, Skb>,
+    dev: IfIndex,
+    root: &mut SkbSched,
+    packets: &mut PktList<Skb>,
+) {
+    for skb in packets.drain(..) {
+        let mark = trace::mark_of(&skb);
+        cx.watch(mark.is_some());
+        let done = root.enqueue(cx, skb);
+        let Held { packets, bytes } = root.held();
+        let taken = mark.filter(|_| done.code == Xmit::Success);
+        trace::note_gone(env, taken, Step::Enqueued { dev, packets, bytes });
+    }
+    cx.watch(false);
 }
 
 /// Sends what actions have taken out of a tree. They may lead into trees again, but not for ever.

@@ -32,6 +32,8 @@ pub mod pkt_type {
 
 /// Bits of [`SkbFields::flags`].
 pub mod flags {
+    /// Its journey is reported ([`crate::core::trace`]).
+    pub const TRACED: u8 = 1 << 0;
     /// The router made this packet.
     pub const LOCAL_OUT: u8 = 1 << 1;
     /// Arrived as a link-layer broadcast or multicast, or its route is one: ICMP stays silent about it.

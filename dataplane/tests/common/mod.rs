@@ -30,6 +30,7 @@ use skiff_dataplane::core::lcore::{Clock, Idle, Worker};
 use skiff_dataplane::core::qsbr::Qsbr;
 use skiff_dataplane::core::shared::{RunState, Shared, ToControl, ToLcore};
 use skiff_dataplane::core::snapshot::{Snapshot, Sysctl};
+use skiff_dataplane::core::trace::TraceArm;
 use skiff_dataplane::core::xmit::{TxPath, TxTable};
 use skiff_dataplane::device::{DeviceKind, InterfaceAddress, NetDevice};
 use skiff_dataplane::fib::next_hop::{NextHopSpec, NextHopWriter};
@@ -180,6 +181,9 @@ pub struct Rig {
     pub captures: Captures,
     /// Taken over by [`Rig::configure`].
     pub proxies: ProxyAddresses,
+    /// The same. With `SKIFF_TRACE_ALL` in the environment every packet of every test is traced, and nothing may come
+    /// out otherwise.
+    pub trace: Option<Arc<TraceArm>>,
     pub fib: FibWriter,
     pub hops: NextHopWriter,
     pub neigh: NeighCache<Skb>,
@@ -268,6 +272,7 @@ impl Rig {
             hooks: Hooks::default(),
             captures: Captures::default(),
             proxies: ProxyAddresses::default(),
+            trace: std::env::var_os("SKIFF_TRACE_ALL").map(|_| Arc::new(TraceArm::new(None, None, u32::MAX))),
             fib,
             hops,
             neigh,
@@ -283,6 +288,10 @@ impl Rig {
             eal,
         };
         rig.connect();
+        if rig.trace.is_some() {
+            rig.shared.trace.open();
+            rig.configure(|_, _| {});
+        }
         rig
     }
 
@@ -345,7 +354,8 @@ impl Rig {
         let next = self.snap.generation + 1;
         let mut snap = Snapshot::new(next, self.devices.clone(), self.sysctl, false)
             .with_hooks(self.hooks.clone())
-            .with_captures(self.captures.clone());
+            .with_captures(self.captures.clone())
+            .with_trace(self.trace.clone());
         snap.proxies = self.proxies.clone();
         drop(self.shared.publish(snap));
         self.snap = self.shared.snapshot();

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use skiff_dataplane::core::drop_reason::{DropReason, Node};
 use skiff_dataplane::core::shared::ToLcore;
+use skiff_dataplane::core::trace::Step;
 use skiff_dataplane::device::NetDevice;
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::skb::ipv4::{self, Ipv4Header};
@@ -328,9 +329,10 @@ impl Router {
     }
 
     fn mc_drop(&self, skb: Skb) {
-        tap_freed(&self.shared, &skb, Node::IpMrInput, DropReason::NotSpecified);
-        let cells = self.shared.control_cells();
-        cells.count_drop(Node::IpMrInput, DropReason::NotSpecified, 1, skb.len() as u64);
+        let (node, reason) = (Node::IpMrInput, DropReason::NotSpecified);
+        tap_freed(&self.shared, &skb, node, reason);
+        self.shared.trace.note(&skb, Step::Dropped { node, reason });
+        self.shared.control_cells().count_drop(node, reason, 1, skb.len() as u64);
     }
 
     /// Frees every packet that waits for a route, for the end of the router.

@@ -40,6 +40,7 @@ use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::core::shared::ToLcore;
+use crate::core::trace::Step;
 use crate::skb::icmp::ICMP_TIME_EXCEEDED;
 use crate::skb::ipv4::{self, IP_DF, Ipv4Header};
 use crate::skb::{Skb, SkbExt, flags};
@@ -162,6 +163,7 @@ fn queue(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, user: DefragUser) -> Op
         timeout: Duration::from_secs(sysctl.ipfrag_time.into()),
         max_dist: sysctl.ipfrag_max_dist,
     };
+    env.trace(&skb, || Step::Defrag);
     let (iif, cost) = (skb.fields().iif, truesize(&hands.pool, usize::from(skb.nb_segs())));
     let inserted = hands.frags.insert(key, fragment, skb, cost, env.now, &limits);
     if !inserted.too_far.is_empty() {
@@ -209,6 +211,7 @@ fn read(skb: &mut Skb, user: DefragUser) -> Option<(FragKey, Fragment)> {
 fn finish(env: &Env<'_>, hands: &mut Hands, datagram: Datagram<Skb>, iif: u16) -> Option<Skb> {
     let Datagram { pieces, len, tos, max_size, df } = datagram;
     let merged = pieces.len() as u64 - 1;
+    pieces.iter().skip(1).for_each(|piece| env.trace(&piece.carrier, || Step::Merged));
     let mut skb = match join(pieces) {
         Ok(skb) => skb,
         Err(parts) => return fail(env, parts, DropReason::Nomem),
@@ -225,6 +228,7 @@ fn finish(env: &Env<'_>, hands: &mut Hands, datagram: Datagram<Skb>, iif: u16) -
     fields.flags |= flags::REASSEMBLED;
     fields.frag_max_size = max_size;
     env.cells.mib(Mib::IpReasmOKs).add(1);
+    env.trace(&skb, || Step::Reassembled { len: skb.network_len() as u32, fragments: merged as u32 + 1 });
     // They live on in the datagram: consumed, not dropped.
     env.cells.delivered.add(merged);
     // A chain that long is more than drivers send; without an mbuf to copy to it does for reading.

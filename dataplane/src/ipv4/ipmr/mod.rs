@@ -18,6 +18,7 @@ use crate::core::counters::Mib;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
 use crate::core::shared::ToControl;
+use crate::core::trace::{self, Step};
 use crate::device::NetDevice;
 use crate::net::{IfIndex, MacAddr};
 use crate::netfilter::hooks::{Hook, nf_hook};
@@ -158,7 +159,8 @@ fn ipmr_queue_xmit(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, vif: u8) {
     let refuse = |skb, reason| env.kfree_skb(skb, Node::IpMrInput, reason);
     let Some(vif) = env.snap.multicast.vif(vif) else { return refuse(skb, DropReason::NotSpecified) };
     let Some(header) = Ipv4Header::parse(skb.network()) else { return refuse(skb, DropReason::IpInhdr) };
-    let (group, frag_off, len) = (header.dst(), header.frag_off(), skb.network_len());
+    let (group, ttl) = (header.dst(), header.ttl());
+    let (frag_off, len) = (header.frag_off(), skb.network_len());
     let mtu = env.snap.device(vif.dev).mtu;
     if len > usize::from(mtu) && frag_off & IP_DF != 0 {
         env.cells.mib(Mib::IpFragFails).add(1);
@@ -168,6 +170,7 @@ fn ipmr_queue_xmit(env: &Env<'_>, hands: &mut Hands, mut skb: Skb, vif: u8) {
         return refuse(skb, DropReason::IpInhdr);
     };
     ipv4::decrease_ttl(header);
+    env.trace(&skb, || Step::Forward { ttl, priority: skb.fields().priority });
     let cells = vif.cells.of(hands.lcore());
     cells.packets_out.add(1);
     cells.bytes_out.add(len as u64);
@@ -222,10 +225,12 @@ pub fn punt_igmp(env: &Env<'_>, dev: IfIndex, skb: Skb) {
     if !env.shared.igmp_budget.take() {
         return env.kfree_skb(skb, Node::IpMrInput, DropReason::PuntFull);
     }
+    let mark = trace::mark_of(&skb);
     if let Err(ToControl::Igmp { skb, .. }) = env.shared.send_to_control(ToControl::Igmp { dev, skb }) {
         env.shared.igmp_budget.give_back();
-        env.kfree_skb(skb, Node::IpMrInput, DropReason::PuntFull);
+        return env.kfree_skb(skb, Node::IpMrInput, DropReason::PuntFull);
     }
+    trace::note_gone(env, mark, Step::Delivered { node: Node::IpMrInput });
 }
 
 /// Hands a packet without an entry to the control thread, which holds it until there is one.
@@ -255,6 +260,9 @@ fn report_wrong_vif(env: &Env<'_>, entry: &Mfc, from: u8) {
 fn copy(env: &Env<'_>, hands: &Hands, skb: &Skb) -> Option<Skb> {
     let copy = hands.pool.copy(skb);
     env.cells.created.add(1);
+    if let Some(copy) = &copy {
+        env.trace(copy, || Step::Copied);
+    }
     if copy.is_none() {
         env.count_lost(skb, Node::IpMrInput, DropReason::Nomem);
     }

@@ -22,7 +22,7 @@ use super::world::EnvWorld;
 use super::{matches, trace};
 use crate::netfilter::hooks::{HookCx, HookFn, Verdict, Verdicts};
 use crate::netfilter::nf_log::TraceKind;
-use crate::skb::{Skb, SkbExt, SkbList};
+use crate::skb::{Skb, SkbExt, SkbList, flags};
 
 /// How deep jumps may nest.
 pub(super) const MAX_DEPTH: usize = 64;
@@ -186,6 +186,8 @@ struct Walk<'p, 'c, 'a, 'e> {
     cells: &'p [Cell],
     /// The built-in chain.
     chain: u32,
+    /// Packets' steps may have to be reported.
+    traced: bool,
 }
 
 impl Walk<'_, '_, '_, '_> {
@@ -195,7 +197,7 @@ impl Walk<'_, '_, '_, '_> {
         loop {
             let Some(chunk) = program.chunks.get(at.chunk as usize).filter(|_| at.chunk < at.end) else {
                 // The end of the chain.
-                if program.traced && at.chain != self.chain {
+                if self.traced && at.chain != self.chain {
                     self.trace(skb, at.chain, TraceKind::Return, usize::MAX);
                 }
                 match stack.pop() {
@@ -226,8 +228,8 @@ impl Walk<'_, '_, '_, '_> {
             if let Some(cell) = self.cells.get(step.rule as usize) {
                 cell.add(1, u64::from(key.len));
             }
-            if program.traced {
-                self.trace_rule(skb, at.chain, step.rule as usize);
+            if self.traced {
+                self.trace_rule(skb, step.rule);
             }
             match step.deed {
                 Deed::Accept => return End::Verdict(Verdict::Accept),
@@ -276,7 +278,15 @@ impl Walk<'_, '_, '_, '_> {
     }
 
     #[cold]
-    fn trace_rule(&self, skb: &Skb, chain: u32, number: usize) {
+    fn trace_rule(&self, skb: &Skb, rule: u32) {
+        if skb.fields().flags & (flags::TRACED | flags::NF_TRACE) == 0 {
+            return;
+        }
+        // The rule of a chain that stands where it is called is in no chain of the walk.
+        let Some(chain) = self.program.chains.iter().position(|chain| chain.rules.contains(&rule)) else {
+            return;
+        };
+        let (chain, number) = (chain as u32, rule as usize);
         let unconditional = self.program.rules.get(number).is_some_and(|rule| rule.unconditional);
         let kind = match (unconditional, chain == self.chain) {
             (false, _) => TraceKind::Rule,
@@ -301,9 +311,6 @@ impl Program {
     /// The verdict on every packet, if there is nothing to ask, and what counts them: the policy's cell or that of the first
     /// rule.
     fn same_for_all(&self, chain: &Chain, policy: usize) -> Option<(Verdict, usize)> {
-        if self.traced {
-            return None;
-        }
         if chain.chunks.is_empty() {
             let verdict = if chain.policy == Some(Policy::Drop) { Verdict::Drop } else { Verdict::Accept };
             return Some((verdict, policy));
@@ -410,7 +417,8 @@ impl HookFn for TableHook {
         let Some(chain) = program.chains.get(self.chain as usize) else { return };
         let cells = program.counts.of(cx.hands.lcore());
         let policy = program.rules.len() + self.chain as usize;
-        if let Some((end, cell)) = program.same_for_all(chain, policy) {
+        let traced = program.traced || cx.env.snap.hooks.tracing();
+        if let Some((end, cell)) = if traced { None } else { program.same_for_all(chain, policy) } {
             let bytes = list.iter().map(|skb| skb.network_len() as u64).sum();
             if let Some(cell) = cells.get(cell) {
                 cell.add(list.len() as u64, bytes);
@@ -433,11 +441,11 @@ impl HookFn for TableHook {
             first.bits.scan_burst(&keys[..n], &mut scans[..n]);
         }
         // Traces are of the walk.
-        let first = first.filter(|_| !program.traced);
+        let first = first.filter(|_| !traced);
         let dropping = chain.policy == Some(Policy::Drop);
         let (mut packets, mut bytes) = (0, 0);
         let mut stack = Stack::new();
-        let mut walk = Walk { program, cx, cells, chain: self.chain };
+        let mut walk = Walk { program, cx, cells, chain: self.chain, traced };
         for (i, skb) in list.iter_mut().enumerate() {
             let Some((key, scan)) = keys.get_mut(i).zip(scans.get_mut(i)) else { return };
             let begun = first.and_then(|first| program.begin(&chain.chunks, first, cells, key, scan));
@@ -453,7 +461,7 @@ impl HookFn for TableHook {
                 End::Policy => {
                     packets += 1;
                     bytes += u64::from(key.len);
-                    if program.traced {
+                    if traced {
                         walk.trace(skb, self.chain, TraceKind::Policy, usize::MAX);
                     }
                     if dropping {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::rule::TableName;
 use super::view::devices;
+use crate::core::trace::Step;
 use crate::netfilter::hooks::{Hook, HookCx};
 use crate::netfilter::nf_log::{HEADER_BYTES, LogMessage, LogSpec, TraceKind, What};
 use crate::skb::{Skb, SkbExt, eth, flags};
@@ -17,8 +18,10 @@ pub(super) fn rule(
     kind: TraceKind,
     rule: u32,
 ) {
+    let table = super::table_text(table);
+    cx.env.trace(skb, || Step::Rule { table, chain: Arc::clone(chain), kind, rule });
     if skb.fields().flags & flags::NF_TRACE != 0 {
-        send(cx, skb, What::Trace { table: super::table_text(table), chain: Arc::clone(chain), kind, rule });
+        send(cx, skb, What::Trace { table, chain: Arc::clone(chain), kind, rule });
     }
 }
 

@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::program::FilterProgram;
+use super::program::{FilterProgram, Matched};
 use super::run::{ActHost, Decision};
 use super::view::View;
 use crate::core::dev::netif_receive_skb_list;
 use crate::core::drop_reason::{DropReason, Node};
 use crate::core::env::{Env, Hands};
+use crate::core::trace::Step;
 use crate::core::xmit::dev_queue_xmit;
 use crate::device::vlan::VlanProto;
 use crate::net::IfIndex;
@@ -93,7 +94,10 @@ impl HookFn for TcHook {
         for skb in std::mem::take(stolen).drain() {
             match Fate::noted(&skb) {
                 Fate::Drop(reason) => cx.env.kfree_skb(skb, node_of(cx.hook), reason),
-                Fate::Gone => cx.env.cells.delivered.add(1),
+                Fate::Gone => {
+                    cx.env.cells.delivered.add(1);
+                    cx.env.trace(&skb, || Step::Delivered { node: node_of(cx.hook) });
+                }
                 Fate::Redirect(dev, ingress) => send(cx.env, cx.hands, skb, dev, ingress, node_of(cx.hook)),
             }
         }
@@ -160,6 +164,7 @@ impl ActHost for AtHook<'_, '_, '_> {
     fn copy(&mut self, skb: &Skb) -> Option<Skb> {
         let copy = self.cx.hands.pool.copy(skb)?;
         self.cx.env.cells.created.add(1);
+        self.cx.env.trace(&copy, || Step::Copied);
         Some(copy)
     }
 
@@ -169,6 +174,11 @@ impl ActHost for AtHook<'_, '_, '_> {
 
     fn drop_reason(&self) -> DropReason {
         if self.ingress { DropReason::TcIngress } else { DropReason::TcEgress }
+    }
+
+    fn note(&mut self, skb: &Skb, matched: Matched<'_>) {
+        let ((pref, protocol, handle), class) = (matched.leaf.name, matched.classid);
+        self.cx.env.trace(skb, || Step::Filter { pref, protocol, handle, class });
     }
 }
 

@@ -24,6 +24,8 @@ pub struct FilterProgram {
 /// What becomes of packets a filter matches.
 #[derive(Debug)]
 pub struct Leaf {
+    /// Its preference, protocol and handle.
+    pub name: (u16, u16, u32),
     /// The class.
     pub classid: TcHandle,
     /// The device they must have come in by.
@@ -373,7 +375,13 @@ impl Leaf {
 
 fn leaf(f: &FilterSpec) -> Leaf {
     let actions = f.actions.clone().into();
-    Leaf { classid: f.classid, indev: f.indev, actions, cells: Arc::clone(&f.cells) }
+    Leaf {
+        name: (f.pref, f.protocol, f.handle),
+        classid: f.classid,
+        indev: f.indev,
+        actions,
+        cells: Arc::clone(&f.cells),
+    }
 }
 
 fn bytes_shape(node: &Node) -> Result<(Shape, Vec<u32>), Odd> {

@@ -1,14 +1,14 @@
 //! Filters and their actions over a packet.
 
 use super::MAX_RECLASSIFY;
-use super::program::{Cursor, FilterProgram};
+use super::program::{Cursor, FilterProgram, Matched};
 use super::view::View;
 use crate::core::drop_reason::DropReason;
 use crate::net::IfIndex;
 use crate::sched::act::{self, Control, Ran};
 use crate::sched::handle::TcHandle;
-use crate::sched::qdisc::{Classified, Classify, SchedCx, Xmit};
-use crate::skb::Skb;
+use crate::sched::qdisc::{Classified, Classify, Note, SchedCx, Xmit};
+use crate::skb::{Skb, SkbExt, flags};
 use crate::time::Instant;
 
 /// What filters and actions need of the place they run at.
@@ -25,6 +25,10 @@ pub trait ActHost {
     fn send(&mut self, skb: Skb, dev: IfIndex, ingress: bool);
     /// Why packets that an action drops are dropped.
     fn drop_reason(&self) -> DropReason;
+    /// Hears of a traced packet which filter it matched.
+    fn note(&mut self, skb: &Skb, matched: Matched<'_>) {
+        let _ = (skb, matched);
+    }
 }
 
 /// What filters decided about a packet.
@@ -58,6 +62,9 @@ impl FilterProgram {
             let view = View { random, ..View::of_skb(skb, ingress) };
             let Some(matched) = self.next(chain, &mut cursor, &view) else { return Decision::Unmatched };
             matched.leaf.cells.hit();
+            if skb.fields().flags & flags::TRACED != 0 {
+                host.note(skb, matched);
+            }
             let len = view.len;
             if matched.leaf.actions.is_empty() {
                 return Decision::Class(matched.classid);
@@ -109,6 +116,11 @@ impl ActHost for InQdisc<'_, '_> {
 
     fn drop_reason(&self) -> DropReason {
         DropReason::QdiscDrop
+    }
+
+    fn note(&mut self, skb: &Skb, matched: Matched<'_>) {
+        let (pref, protocol, handle) = matched.leaf.name;
+        self.0.sink.note(skb, Note::Filter(pref, protocol, handle, matched.classid));
     }
 }
 

@@ -35,7 +35,7 @@ use super::handle::TcHandle;
 use super::op::QdiscOp;
 use super::packet::{PktList, SchedPkt};
 use super::params::HtbParams;
-use super::qdisc::{Classify, Enqueued, Held, Qdisc, SchedCx};
+use super::qdisc::{Classify, Enqueued, Held, Note, Qdisc, SchedCx};
 use super::queue::Fifo;
 use crate::core::drop_reason::DropReason;
 
@@ -82,6 +82,12 @@ impl<P: SchedPkt> Htb<P> {
         if name.qdisc() == self.handle { self.names.find(name.minor()) } else { None }
     }
 
+    /// The name of a leaf; the tree's own of [`DIRECT`].
+    fn name_of(&self, leaf: u32) -> TcHandle {
+        let minor = self.names.minors.get(leaf as usize).copied().filter(|_| leaf != DIRECT);
+        TcHandle::new(self.handle.major(), minor.unwrap_or(0))
+    }
+
     /// Takes packets out of what is held that were dropped for a change.
     fn count_dropped(&self, dropped: Held) {
         self.cells.gone(dropped.packets, dropped.bytes);
@@ -98,7 +104,12 @@ impl<P: SchedPkt> Htb<P> {
 impl<P: SchedPkt> Qdisc<P> for Htb<P> {
     fn enqueue(&mut self, cx: &mut SchedCx<'_, P>, pkt: P) -> Enqueued {
         match self.classify(cx, pkt) {
-            Ok((pkt, target)) => self.push(cx, pkt, target),
+            Ok((pkt, target)) => {
+                if cx.watched() {
+                    cx.sink.note(&pkt, Note::Class(self.name_of(target)));
+                }
+                self.push(cx, pkt, target)
+            }
             Err(done) => done,
         }
     }
