@@ -29,9 +29,9 @@ pub const MAX_SESSIONS: usize = 8;
 
 /// Memory for the packets of one capture that wait to be read, bytes.
 const MEMORY: usize = 32 << 20;
-/// Buffers of a capture, whatever a packet may have.
+/// Fewest buffers of a capture, however long a packet may be.
 const FEWEST: usize = 64;
-/// The same.
+/// Most buffers of a capture, however short.
 const MOST: usize = 8192;
 
 named_enum! {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -38,7 +38,7 @@ pub struct Capture {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SNAPLEN)))]
     pub snaplen: u32,
     /// Which packets, as pcap-filter(7) has it
-    #[arg(trailing_var_arg = true, value_name = "FILTER")]
+    #[arg(value_name = "FILTER")]
     pub filter: Vec<String>,
 }
 
@@ -147,7 +147,6 @@ fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    debug_assert!(!stop.load(Ordering::Relaxed));
     Ok(stop)
 }
 
@@ -181,13 +180,18 @@ mod tests {
     }
 
     #[test]
-    fn options_come_before_the_filter() {
+    fn options_stand_before_the_filter_or_behind_it() {
         let args =
             parse("skiff capture -i lan0 --dir rx,drop -w - -c 5 -s 96 tcp port 179 and not host 10.0.0.1");
         let request = args.request().unwrap();
         assert_eq!(request.device.as_deref(), Some("lan0"));
         assert_eq!(request.sides, [Side::Rx, Side::Drop]);
         assert_eq!((request.snaplen, request.count, request.format), (96, Some(5), Format::Pcapng));
+        let behind = parse("skiff capture ether[0] - 1 = 2 -c 7").request().unwrap();
+        assert_eq!(
+            (behind.count, behind.filter),
+            (Some(7), Program::from(&compile("ether[0] - 1 = 2").unwrap()[..]))
+        );
         let plain = parse("skiff capture").request().unwrap();
         assert_eq!(plain.device, None);
         assert_eq!(plain.sides, [Side::Rx, Side::Tx]);
