@@ -23,3 +23,4 @@ pub mod show;
 pub mod tc;
 #[cfg(test)]
 mod testing;
+pub mod top;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use skiff_control::cli::{self, Bench, Cli, Command, Config, Exit};
 use skiff_control::client::Client;
 use skiff_control::observe::{capture, trace_cli};
-use skiff_control::{bench, config, daemon, demo};
+use skiff_control::{bench, config, daemon, demo, top};
 
 fn main() -> ExitCode {
     let cli = match Cli::parse_args(std::env::args_os()) {
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Htb(args)) => bench::htb(args),
         Command::Capture(args) => capture::main(&cli.socket, args),
         Command::Demo(args) => demo::main(args),
+        Command::Top(args) => top::main(args, &Client::new(&cli.socket)),
         Command::Trace(args) => trace_cli::main(args, &Client::new(&cli.socket)),
         // The daemon answers these; see above.
         Command::Ip { .. }
