@@ -17,6 +17,7 @@ use crate::netfilter::{Call, Program};
 use crate::observe::capture::Capture;
 use crate::observe::trace_cli::Trace;
 use crate::tc;
+use crate::top::Top;
 
 /// Where the daemon's socket is unless `--socket` or `SKIFF_SOCKET` names another.
 pub const DEFAULT_SOCKET: &str = "/run/skiff/skiff.sock";
@@ -115,6 +116,8 @@ pub enum Command {
     Healthcheck,
     /// Show the journey of single packets through every stage, with the verdict of each
     Trace(Trace),
+    /// Show what the router does right now: rates, lcores, interfaces, drops and classes
+    Top(Top),
     /// Measure this machine
     #[command(subcommand)]
     Bench(Bench),
@@ -429,6 +432,7 @@ pub fn ask(cli: &Cli) -> Option<Reply> {
         | Command::Config(_)
         | Command::Capture(_)
         | Command::Trace(_)
+        | Command::Top(_)
         | Command::Bench(_)
         | Command::Demo(_)
         | Command::Bind(_)

@@ -27,3 +27,4 @@ pub mod show;
 pub mod tc;
 #[cfg(test)]
 mod testing;
+pub mod top;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use skiff_control::cli::{self, Bench, Cli, Command, Config, Exit};
 use skiff_control::client::Client;
 use skiff_control::observe::{capture, trace_cli};
-use skiff_control::{bench, bind, config, daemon, demo, generate};
+use skiff_control::{bench, bind, config, daemon, demo, generate, top};
 
 fn main() -> ExitCode {
     let cli = match Cli::parse_args(std::env::args_os()) {
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(args),
         Command::Bind(args) => bind::main(args),
         Command::Generate(what) => generate::main(what),
+        Command::Top(args) => top::main(args, &Client::new(&cli.socket)),
         Command::Trace(args) => trace_cli::main(args, &Client::new(&cli.socket)),
         // The daemon answers these; see above.
         Command::Ip { .. }

@@ -19,6 +19,7 @@ use skiff_dataplane::fib::next_hop::NextHopSpec;
 use skiff_dataplane::neigh::cache::SetMode;
 use skiff_dataplane::neigh::nud::{NeighParams, Nud};
 use skiff_dataplane::net::IfIndex;
+use skiff_dataplane::netfilter::hooks::{Fate, Hook};
 use skiff_dataplane::netfilter::ip_tables::rule::*;
 use skiff_dataplane::netfilter::ip_tables::{CompileEnv, compile as compile_rules};
 use skiff_dataplane::sched::build::build;
@@ -27,6 +28,7 @@ use skiff_dataplane::sched::cls::{FilterKind, FilterSpec, compile};
 use skiff_dataplane::sched::handle::TcHandle;
 use skiff_dataplane::sched::op::{QdiscOp, TreeOp};
 use skiff_dataplane::sched::params::{HtbClassParams, HtbParams, LinkLayer, QdiscSpec};
+use skiff_pmd::bpf::{Filter, Insn};
 
 /// Traces the next `room` packets that come in by `which`, or by any device.
 fn arm(rig: &mut Rig, which: Option<IfIndex>, room: u32) {
@@ -129,6 +131,12 @@ fn nothing_is_told_unasked() {
     arm(&mut rig, Some(dev(R3)), 5);
     rig.send(R1, udp("10.2.0.2").to_port(R1)).only(R2);
     assert!(rig.shared.trace.pop().is_none(), "came in by another device");
+    let never = Filter::new(&[Insn { code: 6, jt: 0, jf: 0, k: 0 }]).unwrap();
+    rig.trace = Some(Arc::new(TraceArm::new(Some(dev(R1)), Some(never), 5)));
+    rig.configure(|_, _| {});
+    rig.send(R1, udp("10.2.0.2").to_port(R1)).only(R2);
+    assert!(rig.shared.trace.pop().is_none(), "the filter wants no packet");
+    arm(&mut rig, Some(dev(R3)), 5);
     rig.shared.trace.close();
     rig.send(R3, Ip::udp("10.3.0.2", "10.2.0.2", (1, 2), 9).to_port(R3)).only(R2);
     assert!(rig.shared.trace.pop().is_none(), "nobody reads");
@@ -167,6 +175,9 @@ fn the_burst_goes_on_as_it_would() {
         assert_eq!((&plain.drops, &plain.mib), (&traced.drops, &traced.mib), "{room}");
         assert_eq!(journeys(&rig).len(), room as usize);
     }
+    // Hooks without functions have seen nobody.
+    let cells = rig.shared.cells(0);
+    assert!(Hook::ALL.iter().all(|hook| cells.hook(*hook, Fate::Accepted).get() == 0));
 }
 
 #[test]

@@ -6,9 +6,16 @@ use skiff_tests::{A_ADDR, B_ADDR, Lab, Skiff};
 /// Runs `skiff trace ARGS` while A pings `to`, and returns what it printed.
 #[track_caller]
 fn trace_pings(lab: &Lab, skiff: &Skiff, args: &str, to: &str) -> String {
+    trace_pings_after(lab, skiff, args, to, || ())
+}
+
+/// The same; `prepare` is called before every ping.
+#[track_caller]
+fn trace_pings_after(lab: &Lab, skiff: &Skiff, args: &str, to: &str, prepare: impl Fn()) -> String {
     std::thread::scope(|scope| {
         let trace = scope.spawn(|| skiff.ctl(&format!("trace {args}")));
         while !trace.is_finished() {
+            prepare();
             lab.a.try_run(&format!("ping -c 1 -W 1 {to}"));
         }
         trace.join().expect("the trace ends")
@@ -59,7 +66,8 @@ fn forwarded_filtered_and_shaped() {
     let sent = "hard_start_xmit wan: port 1, queue 0, 98 bytes";
     let on = ["ip_forward ttl 64 -> 63, priority 0", "ip_output length 84, mtu 1500"];
     let waits = "neigh_resolve_output 10.0.1.2 dev wan: waits for an answer";
-    let text = trace_pings(&lab, &skiff, PINGS, B_ADDR);
+    let forget = || _ = skiff.try_ctl(&format!("ip neigh del {B_ADDR} dev wan"));
+    let text = trace_pings_after(&lab, &skiff, PINGS, B_ADDR, forget);
     assert_eq!(masked(&text), after_received(&[on[0], on[1], waits, &to_b, sent]), "{text}");
 
     skiff.ctl(&format!("ip neigh replace {B_ADDR} lladdr {mac} dev wan nud permanent"));

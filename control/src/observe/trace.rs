@@ -162,6 +162,8 @@ impl Drop for Session {
 /// A packet under way.
 struct Packet {
     number: u32,
+    /// Ticks at its first step.
+    began: u64,
     /// Buffers that carry it: itself, its copies and fragments.
     buffers: u32,
     seen: Instant,
@@ -186,12 +188,18 @@ impl Reader {
     fn line(&mut self, router: &Router, event: &TraceEvent) -> Option<Line> {
         if matches!(event.step, Step::Poll { .. }) {
             self.begun += 1;
-            let (number, seen, story) = (self.begun, Instant::now(), Story::default());
-            self.packets.insert(event.packet, Packet { number, buffers: 1, seen, story });
+            let packet = Packet {
+                number: self.begun,
+                began: event.ticks,
+                buffers: 1,
+                seen: Instant::now(),
+                story: Story::default(),
+            };
+            self.packets.insert(event.packet, packet);
         }
         let packet = self.packets.get_mut(&event.packet)?;
         packet.seen = Instant::now();
-        let ns = nanos(event.ticks);
+        let ns = nanos(event.ticks.saturating_sub(packet.began));
         let (text, facts) = tell(router, &mut packet.story, &event.step, ns);
         packet.buffers += u32::from(matches!(event.step, Step::Copied));
         packet.buffers -= u32::from(event.step.is_end());

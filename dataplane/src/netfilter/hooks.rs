@@ -248,6 +248,10 @@ pub struct Resume {
 #[cold]
 #[inline(never)]
 pub fn nf_hook_list(env: &Env<'_>, hands: &mut Hands, hook: Hook, list: &mut SkbList) {
+    // What is only watched has met no function.
+    if !env.snap.hooks.has(hook) {
+        return;
+    }
     run_from(env, hands, hook, 0, list);
     env.cells.hook(hook, Fate::Accepted).add(list.len() as u64);
 }
