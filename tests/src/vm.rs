@@ -94,6 +94,10 @@ impl Vm {
         vm.plug("tap1", "b");
         vm.wait_for_router(powered_on);
         vm.boot = powered_on.elapsed();
+        // Until it is done it restarts sshd. 255 is ssh's own: no connection, or one that broke.
+        crate::eventually("cloud-init to be done", BOOT_LIMIT, || {
+            vm.try_ssh("cloud-init status --wait").code != 255
+        });
         vm
     }
 

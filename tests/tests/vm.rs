@@ -39,6 +39,12 @@ fn igb() {
     routes("igb", "net_e1000_igb");
 }
 
+#[test]
+#[ignore = "boots a virtual machine: make test-vm"]
+fn e1000e_behind_an_iommu() {
+    routes_on(Hardware { nic: "e1000e", iommu: true }, "net_e1000_em", "vfio-pci");
+}
+
 /// Debian's kernel cannot do VFIO without an IOMMU, so without one it is UIO.
 #[track_caller]
 fn routes(nic: &'static str, pmd: &str) {

@@ -118,7 +118,10 @@ fn attempt(
 }
 
 fn rx_offloads(cfg: &PortConfig, pool: &Pool, info: &rte_eth_dev_info) -> RxOffload {
-    let mut wanted = RxOffload::IPV4_CKSUM | RxOffload::UDP_CKSUM | RxOffload::TCP_CKSUM;
+    let mut wanted = RxOffload::IPV4_CKSUM;
+    // With these a virtio device also hands over what the sender left for a NIC to finish: TCP and UDP without their
+    // checksums, which nobody would put in on the way out. Without them the device finishes the packets itself.
+    wanted.set(RxOffload::UDP_CKSUM | RxOffload::TCP_CKSUM, !driver_name(info).contains("virtio"));
     let frame = u32::from(cfg.mtu.unwrap_or(1500)) + FRAME_OVERHEAD;
     wanted.set(RxOffload::SCATTER, frame > u32::from(pool.data_room()));
     wanted.set(RxOffload::RSS_HASH, cfg.rss);
