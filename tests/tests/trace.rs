@@ -97,6 +97,10 @@ fn forwarded_filtered_and_shaped() {
     ] {
         skiff.ctl(&format!("tc {line}"));
     }
+    // The lcore takes up the tree in its own time.
+    skiff_tests::eventually("the tree to be there", std::time::Duration::from_secs(20), || {
+        lab.a.try_run(&format!("ping -c 1 -W 1 {B_ADDR}")).code == 0
+    });
     let text = trace_pings(&lab, &skiff, PINGS, B_ADDR);
     println!("{text}");
     let rest = [
