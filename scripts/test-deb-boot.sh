@@ -7,7 +7,7 @@ fail() {
     echo "FAILED: $*"
     systemctl status --no-pager --full skiff
     journalctl --no-pager -u skiff | tail -30
-    systemctl poweroff
+    systemctl poweroff --force
     exit 1
 }
 eventually() {
@@ -54,4 +54,4 @@ journalctl -u skiff | grep -q 'skiff: stopped: .*pools full' || fail "no closing
 [ "$(systemctl show -P Result skiff)" = success ] || fail "the stop is no success"
 echo "   stop"
 echo ok
-systemctl poweroff
+systemctl poweroff --force

@@ -125,8 +125,9 @@ Type=idle
 ExecStart=/root/boot.sh
 UNIT
 ln -s ../boot-test.service "$root/etc/systemd/system/multi-user.target.wants/boot-test.service"
+# EAL looks for modules, and systemd-nspawn shows only a part of /sys.
 timeout 180 systemd-nspawn --quiet --directory "$root" --machine skiff-test-$$ --register=no --keep-unit \
-    --private-network --boot >"$work/console" 2>&1 </dev/null || true
+    --private-network --bind-ro=/sys/module --boot >"$work/console" 2>&1 </dev/null || true
 if [ -s "$root/root/boot.log" ]; then
     cat "$root/root/boot.log"
     [ "$(tail -1 "$root/root/boot.log")" = ok ] || fail "in a booted system"
