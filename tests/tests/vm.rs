@@ -59,8 +59,11 @@ fn routes_on(hardware: Hardware, pmd: &str, driver: &str) {
     let (ours, management) = vm.nics();
     for nic in &ours {
         assert_eq!((&nic["driver"], &nic["state"]), (&driver.into(), &"bound".into()), "{nic}");
+        assert!(nic["process"].is_u64(), "the router has it open: {nic}");
     }
     assert_eq!((&management["driver"], &management["state"]), (&"virtio-pci".into(), &"kept".into()));
+    let in_use = vm.try_ssh("sudo skiff bind --restore");
+    assert!(in_use.code == 1 && in_use.err.contains("(skiff) drives it"), "{in_use:?}");
     let refused = vm.try_ssh("sudo skiff bind --force 0000:00:03.0");
     assert!(refused.code == 1 && refused.err.contains("default route"), "{refused:?}");
 
