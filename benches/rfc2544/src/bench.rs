@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn stumbles_are_forgiven_and_counted() {
-        let report = measure_one(Simulated { capacity: 1e6, generator: 9e6, stumble: Some(4), trials: 0 });
+        let report = measure_one(Simulated { capacity: 1e6, generator: 9e6, stumble: Some(5), trials: 0 });
         let throughput = report.throughput.unwrap();
         assert!(throughput.ndr_strict.pps <= throughput.ndr.pps);
         assert!(throughput.ndr.pps <= throughput.pdr.pps);

@@ -106,9 +106,13 @@ impl Lab {
     }
 
     fn interface(&self, side: &Side, device: &str) -> String {
-        let (name, mac) = (side.name, mac_text(side.router_mac));
+        let name = side.name;
+        let mac = match device.contains(",mac=") {
+            true => String::new(),
+            false => format!("mac = \"{}\"\n", mac_text(side.router_mac)),
+        };
         let address = format!("addresses = [\"{}/24\"]\n", side.router_addr);
-        let port = format!("\n[interface.{name}]\ndevice = \"{device}\"\nmac = \"{mac}\"\n");
+        let port = format!("\n[interface.{name}]\ndevice = \"{device}\"\n{mac}");
         match self.vlan {
             None => port + &address,
             Some(id) => format!(
@@ -197,12 +201,12 @@ mod tests {
     #[test]
     fn the_configuration_has_all_of_it() {
         let system = System { cpu: 1, memory: "256M".into(), hugepages: "off" };
-        let devices = ["vdev:x".to_owned(), "vdev:y".to_owned()];
+        let devices = ["vdev:x".to_owned(), "vdev:y,mac=02:00:00:00:0b:01".to_owned()];
         let text = lab(1, 2, Some(7)).skiff_config(&system, &devices, "[netfilter]\n");
         for line in [
             "lcores = \"1\"",
             "[interface.a]\ndevice = \"vdev:x\"\nmac = \"02:00:00:00:0a:01\"\n",
-            "[interface.\"b.7\"]\nvlan = { parent = \"b\", id = 7 }\naddresses = [\"198.19.0.1/24\"]",
+            "[interface.b]\ndevice = \"vdev:y,mac=02:00:00:00:0b:01\"\n\n[interface.\"b.7\"]\nvlan = { parent = \"b\", id = 7 }\naddresses = [\"198.19.0.1/24\"]",
             "address = \"198.19.0.2\"\nmac = \"02:00:00:00:0b:02\"\ndev = \"b.7\"",
             "to = \"10.0.1.0/24\"\nvia = \"198.19.0.2\"",
             "to = \"10.128.1.0/24\"\nvia = \"198.18.0.2\"",

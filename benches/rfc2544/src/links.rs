@@ -6,6 +6,7 @@ use anyhow::Result;
 use skiff_pmd::vdev::{AfPacket, Memif, Vhost, VirtioUser};
 
 use crate::cli::{Link, Role};
+use crate::lab::{A, B, mac_text};
 use crate::netns::{GENERATOR_PORTS, ROUTER_PORTS};
 
 /// The most descriptors a vhost-user queue has.
@@ -27,6 +28,8 @@ impl Ends {
     /// If the directory's name has a comma.
     pub fn of(link: Link, dir: &Path, ring: u32, router_role: Role) -> Result<Ends> {
         let pair = |index: u32| -> Result<(String, String)> {
+            // memif has no other way to be given an address, and of the others af_packet has no such argument.
+            let mac = format!(",mac={}", mac_text([A, B][index as usize % 2].router_mac));
             let socket = dir.join(format!("{index}.sock")).display().to_string();
             Ok(match link {
                 Link::Memif => {
@@ -35,12 +38,12 @@ impl Ends {
                         ..Memif::new(index, server, &socket)
                     };
                     let router_listens = router_role == Role::Server;
-                    (end(!router_listens).devargs()?, end(router_listens).devargs()?)
+                    (end(!router_listens).devargs()?, end(router_listens).devargs()? + &mac)
                 }
                 Link::VhostUser => {
                     let queue_size = Some(ring.min(MOST_VIRTIO) as u16);
                     let guest = VirtioUser { queue_size, ..VirtioUser::new(index, &socket) };
-                    (Vhost::new(index, &socket).devargs()?, guest.devargs()?)
+                    (Vhost::new(index, &socket).devargs()?, guest.devargs()? + &mac)
                 }
                 Link::AfPacket => {
                     let end = |ports: [&str; 2]| AfPacket {
@@ -81,7 +84,10 @@ mod tests {
     fn the_router_is_the_guest_of_vhost_user() {
         let ends = ends(Link::VhostUser, Role::Server);
         assert_eq!(ends.generator[0], "net_vhost0,iface=/tmp/x/0.sock");
-        assert_eq!(ends.router[0], "net_virtio_user0,path=/tmp/x/0.sock,queue_size=1024");
+        assert_eq!(
+            ends.router[0],
+            "net_virtio_user0,path=/tmp/x/0.sock,queue_size=1024,mac=02:00:00:00:0a:01"
+        );
     }
 
     #[test]

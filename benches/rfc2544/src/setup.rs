@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use skiff_pmd::{Eal, EalConfig, Hugepages, Pool, PoolConfig, Port, PortConfig, PortId, RxQueue, TxQueue};
 use tempfile::TempDir;
 
-use crate::cli::{Args, Dut, Link, Pages, Source};
+use crate::cli::{Args, Dut, Link, Pages, Role, Source};
 use crate::dut::{Router, Skiff};
 use crate::interrupt::sleep;
 use crate::lab::{A, B, Lab, Side, System, parse_mac};
@@ -20,8 +20,8 @@ use crate::testpmd::{self, Flood, Testpmd};
 use crate::trafgen::Trafgen;
 use crate::trial::Generator;
 
-/// Packets the generator has: more than all rings hold.
-const MBUFS: u32 = 32_767;
+/// Packets the generator has: more than its rings hold. Shared memory has copies, not these.
+const MBUFS: u32 = 16_383;
 /// Memory for them, MiB.
 const MEMORY_MIB: u32 = 128;
 /// How long links may take to come up.
@@ -65,11 +65,18 @@ pub fn start(args: &Args) -> Result<Bench> {
     let cables = (args.link == Link::AfPacket && args.dut != Dut::None).then(Cables::lay).transpose()?;
     let lab = lab(args)?;
     let ends = ends(args, dir.path())?;
-    // The generator first: a vhost-user guest finds its host there.
-    let (mut generator, ports) = generator(args, &lab, &ends, dir.path())?;
     let prefix =
         cables.as_ref().map_or_else(String::new, |cables| format!("ip netns exec {}", cables.router()));
-    let router = router(args, &lab, &ends, &prefix, dir.path())?;
+    let make_generator = || generator(args, &lab, &ends, dir.path());
+    let make_router = || router(args, &lab, &ends, &prefix, dir.path());
+    // Who listens must be there before who connects.
+    let (router, (mut generator, ports)) = if args.link == Link::Memif && args.memif_role == Role::Server {
+        let router = make_router()?;
+        (router, make_generator()?)
+    } else {
+        let generator = make_generator()?;
+        (make_router()?, generator)
+    };
     match (&mut generator, &ports) {
         (Made::Flood(testpmd), _) => wait_for_testpmd_links(testpmd)?,
         (_, Some(ports)) => wait_for_links(&ports.ports)?,
@@ -222,8 +229,8 @@ fn own(args: &Args, lab: &Lab, devices: &[String; 2]) -> Result<(Own, Ports)> {
     })?;
     let wanted = PoolConfig { name: "generator", mbufs: MBUFS, cache: 512, data_room: 2048, socket: None };
     let pool = Pool::create(&eal, &wanted)?;
-    let (a, mut a_rx, mut a_tx) = open(args, &eal, &devices[0], &lab.sides[0], &pool)?;
-    let (b, mut b_rx, mut b_tx) = open(args, &eal, &devices[1], &lab.sides[1], &pool)?;
+    let (a, mut a_rx, mut a_tx) = open(args, &eal, &devices[0], &pool)?;
+    let (b, mut b_rx, mut b_tx) = open(args, &eal, &devices[1], &pool)?;
     let lane = |tx: &mut Vec<TxQueue>, rx: &mut Vec<RxQueue>, from: Side, to: Side| -> Result<Lane> {
         let (tx, rx) = (tx.pop().context("no transmit queue")?, rx.pop().context("no receive queue")?);
         Ok(Lane { tx, rx, flows: lab.flows(from, to) })
@@ -240,7 +247,7 @@ fn own(args: &Args, lab: &Lab, devices: &[String; 2]) -> Result<(Own, Ports)> {
 
 type Opened = (Port, Vec<RxQueue>, Vec<TxQueue>);
 
-fn open(args: &Args, eal: &Eal, device: &str, side: &Side, pool: &Pool) -> Result<Opened> {
+fn open(args: &Args, eal: &Eal, device: &str, pool: &Pool) -> Result<Opened> {
     let id = match device.strip_prefix("pci:") {
         Some(address) => {
             let named = eal.port_names().into_iter().find(|(_, name)| name == address);
@@ -249,13 +256,8 @@ fn open(args: &Args, eal: &Eal, device: &str, side: &Side, pool: &Pool) -> Resul
         None => eal.attach_vdev(device.strip_prefix("vdev:").unwrap_or(device))?,
     };
     let ring = args.ring.min(1024) as u16;
-    let config = PortConfig {
-        rx_desc: ring,
-        tx_desc: ring,
-        mac: Some(side.generator_mac),
-        promiscuous: true,
-        ..PortConfig::default()
-    };
+    // Promiscuous, because not every driver can take the address that the router sends to.
+    let config = PortConfig { rx_desc: ring, tx_desc: ring, promiscuous: true, ..PortConfig::default() };
     Ok(Port::open(eal, PortId(id), device, &config, pool)?)
 }
 

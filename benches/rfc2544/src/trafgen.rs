@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::frame::{FCS, Flow, Template};
+use crate::frame::{Flow, Template};
 use crate::interrupt::{self, sleep};
 use crate::netns::GENERATOR_PORTS;
 use crate::process::{Process, words};
@@ -107,6 +107,6 @@ mod tests {
         assert_eq!(text.lines().count(), 3);
         let first = text.lines().next().unwrap();
         assert_eq!(first.matches("0x").count(), 42 + 1);
-        assert!(first.ends_with(&format!("fill(0x00, {}) }}", 128 - FCS - 42)), "{first}");
+        assert!(first.ends_with(&format!("fill(0x00, {}) }}", 128 - 4 - 42)), "{first}");
     }
 }
