@@ -225,6 +225,7 @@ impl Args {
         match self.generator {
             Source::Own => {}
             Source::Testpmd => {
+                ensure!(!foreign, "--generator testpmd: not with --dut none: run it by hand there");
                 ensure!(
                     !self.bidirectional,
                     "--generator testpmd: one direction only: it has one destination for both"

@@ -6,7 +6,7 @@ use anyhow::Result;
 use skiff_pmd::vdev::{AfPacket, Memif, Vhost, VirtioUser};
 
 use crate::cli::{Link, Role};
-use crate::lab::{A, B, mac_text};
+use crate::lab::mac_text;
 use crate::netns::{GENERATOR_PORTS, ROUTER_PORTS};
 
 /// The most descriptors a vhost-user queue has.
@@ -22,14 +22,14 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// The ends of links whose sockets are in `dir`.
+    /// The ends of links whose sockets are in `dir`; the router's have these MAC addresses.
     ///
     /// # Errors
     /// If the directory's name has a comma.
-    pub fn of(link: Link, dir: &Path, ring: u32, router_role: Role) -> Result<Ends> {
+    pub fn of(link: Link, dir: &Path, ring: u32, router_role: Role, macs: [[u8; 6]; 2]) -> Result<Ends> {
         let pair = |index: u32| -> Result<(String, String)> {
             // memif has no other way to be given an address, and of the others af_packet has no such argument.
-            let mac = format!(",mac={}", mac_text([A, B][index as usize % 2].router_mac));
+            let mac = format!(",mac={}", mac_text(macs[index as usize % 2]));
             let socket = dir.join(format!("{index}.sock")).display().to_string();
             Ok(match link {
                 Link::Memif => {
@@ -65,9 +65,10 @@ impl Ends {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::{A, B};
 
     fn ends(link: Link, role: Role) -> Ends {
-        Ends::of(link, Path::new("/tmp/x"), 2048, role).unwrap()
+        Ends::of(link, Path::new("/tmp/x"), 2048, role, [A.router_mac, B.router_mac]).unwrap()
     }
 
     #[test]

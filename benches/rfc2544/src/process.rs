@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::interrupt;
@@ -100,9 +100,10 @@ impl Process {
         }
     }
 
+    /// To it and to what it has started: trafgen leaves its workers behind.
     fn signal(&self, signal: Signal) {
-        // It may be gone already.
-        let _ = kill(Pid::from_raw(self.child.id() as i32), signal);
+        // They may be gone already.
+        let _ = killpg(Pid::from_raw(self.child.id() as i32), signal);
     }
 }
 
@@ -159,6 +160,17 @@ mod tests {
         let why = process.wait_for(0, Duration::from_secs(60), |log| log.contains("ready")).unwrap_err();
         assert!(why.to_string().contains("the shell has ended"), "{why}");
         assert!(why.to_string().contains("oh dear"), "{why}");
+    }
+
+    #[test]
+    fn what_it_has_started_ends_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = ["sh", "-c", "sleep 1000 & echo $!; trap '' TERM; wait; wait"].map(str::to_owned);
+        let mut process = Process::start("the shell", &line, &dir.path().join("log")).unwrap();
+        let child = process.wait_for(0, Duration::from_secs(60), |log| log.ends_with('\n')).unwrap();
+        drop(process);
+        let state = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{state}");
     }
 
     #[test]

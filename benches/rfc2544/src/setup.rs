@@ -64,7 +64,7 @@ pub fn start(args: &Args) -> Result<Bench> {
     let dir = tempfile::Builder::new().prefix("rfc2544-").tempdir()?;
     let cables = (args.link == Link::AfPacket && args.dut != Dut::None).then(Cables::lay).transpose()?;
     let lab = lab(args)?;
-    let ends = ends(args, dir.path())?;
+    let ends = ends(args, &lab, dir.path())?;
     let prefix =
         cables.as_ref().map_or_else(String::new, |cables| format!("ip netns exec {}", cables.router()));
     let make_generator = || generator(args, &lab, &ends, dir.path());
@@ -96,8 +96,9 @@ pub fn start(args: &Args) -> Result<Bench> {
 /// # Errors
 /// If a file named on the command line cannot be read.
 pub fn printed_config(args: &Args) -> Result<String> {
-    let ends = ends(args, Path::new("/tmp"))?;
-    config(args, &lab(args)?, &ends)
+    let lab = lab(args)?;
+    let ends = ends(args, &lab, Path::new("/tmp"))?;
+    config(args, &lab, &ends)
 }
 
 /// The router's version.
@@ -115,18 +116,24 @@ fn lab(args: &Args) -> Result<Lab> {
         side.router_mac = parse_mac(mac).map_err(anyhow::Error::msg)?;
         Ok(side)
     };
+    if args.generator == Source::Testpmd {
+        let mut first = A;
+        first.router_mac = testpmd::FLOWGEN_DESTINATION;
+        return Ok(Lab { sides: [first, B], flows: args.flows, routes: args.routes, vlan: None });
+    }
     let sides = [side(A, &args.mac_a)?, side(B, &args.mac_b)?];
     Ok(Lab { sides, flows: args.flows, routes: args.routes, vlan: args.vlan })
 }
 
-fn ends(args: &Args, dir: &Path) -> Result<Ends> {
+fn ends(args: &Args, lab: &Lab, dir: &Path) -> Result<Ends> {
     match (&args.port_a, &args.port_b) {
         (Some(a), Some(b)) => {
             let unknown = || "pci:0000:00:00.0".to_owned();
             Ok(Ends { generator: [a.clone(), b.clone()], router: [unknown(), unknown()] })
         }
         _ => {
-            let ends = Ends::of(args.link, dir, args.ring, args.memif_role)?;
+            let ends =
+                Ends::of(args.link, dir, args.ring, args.memif_role, lab.sides.map(|side| side.router_mac))?;
             Ok(Ends { router: ends.router.map(|device| format!("vdev:{device}")), ..ends })
         }
     }
@@ -201,7 +208,7 @@ fn generator(args: &Args, lab: &Lab, ends: &Ends, dir: &Path) -> Result<(Made, O
             let name = format!("rfc2544-gen-{}", std::process::id());
             let setup = testpmd_setup(args, &name, &ends.generator, args.gen_cpu, args.dut_cpu, "", dir);
             let size = args.sizes.first().copied().unwrap_or_default();
-            Ok((Made::Flood(Testpmd::start(&setup, &Flood::app(lab, size))?), None))
+            Ok((Made::Flood(Testpmd::start(&setup, &Flood::app(lab.flows, size))?), None))
         }
         Source::Trafgen => {
             let flows = lab.flows(lab.sides[0], lab.sides[1]);

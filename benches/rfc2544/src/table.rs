@@ -8,6 +8,9 @@ use crate::report::Report;
 use crate::search::{Found, LimitedBy};
 use crate::trial::{Trial, gbps};
 
+/// The CPU share of a thread that has its CPU to itself, but for the kernel's own work.
+const ENOUGH_CPU: f64 = 0.95;
+
 /// The report as text.
 pub fn text(report: &Report) -> String {
     let mut out = heading(report);
@@ -202,6 +205,16 @@ fn conditions(out: &mut String, sizes: &[SizeReport]) {
         us(most(|trial| trial.longest_gap_us)),
         most(|trial| trial.load).unwrap_or(0.0)
     );
+    let worst = least(|trial| trial.generator_cpu)
+        .into_iter()
+        .chain(least(|trial| trial.dut_cpu))
+        .fold(1.0, f64::min);
+    if worst < ENOUGH_CPU {
+        let _ = writeln!(
+            out,
+            "warning: others had the CPUs: these are figures of a busy machine, not of the router"
+        );
+    }
     let odd = |of: fn(&Trial) -> Option<u64>| trials().filter_map(of).sum::<u64>();
     let (reordered, duplicates) = (odd(|trial| trial.reordered), odd(|trial| trial.duplicates));
     if reordered + duplicates > 0 {
