@@ -12,6 +12,7 @@ use crate::error::{Error, c_string, why, why_rte_errno};
 use crate::{lcore, log, pkt, port};
 
 mod hugepages;
+mod pci;
 
 /// Whether packet memory comes from hugepages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -76,6 +77,8 @@ impl Eal {
         lcore::adopt_main();
         pkt::claim_metadata()?;
         // Not on EAL's command line: drivers claim parts of the mbuf when they are probed.
+        // A NIC that no driver takes has no port; whoever wants that finds out.
+        cfg.pci_allow.iter().for_each(|devargs| drop(eal.attach_vdev(devargs)));
         cfg.vdevs.iter().try_for_each(|devargs| eal.attach_vdev(devargs).map(drop))?;
         Ok(eal)
     }
@@ -224,10 +227,7 @@ fn arguments(cfg: &EalConfig, hugepages: bool) -> Result<Vec<CString>, Error> {
     if !cfg.file_prefix.is_empty() {
         args.extend(["--file-prefix".into(), cfg.file_prefix.clone()]);
     }
-    if cfg.pci_allow.is_empty() {
-        args.push("--no-pci".into());
-    }
-    args.extend(cfg.pci_allow.iter().flat_map(|device| ["-a".into(), device.clone()]));
+    args.extend(pci::arguments(&cfg.pci_allow, hugepages));
     args.extend(cfg.extra_args.iter().cloned());
     args.iter().map(|arg| c_string(arg)).collect()
 }

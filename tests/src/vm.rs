@@ -22,8 +22,9 @@ use crate::tempdir::TempDir;
 /// How long a machine may take to boot. An emulated processor is some twenty times slower than a real one.
 const BOOT_LIMIT: Duration = Duration::from_secs(480);
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(90);
-/// PCI slots of the NICs, as the configuration names them.
-const SLOTS: [(&str, &str, u8); 2] = [("lan", LAN_ADDR, 4), ("wan", WAN_ADDR, 5)];
+/// PCI slots of the NICs, as the configuration names them. The virtual functions of an igb take the slots 16 and 17 behind
+/// its own, so they are not neighbours.
+const SLOTS: [(&str, &str, u8); 2] = [("lan", LAN_ADDR, 4), ("wan", WAN_ADDR, 6)];
 const SSH_PORT: u16 = 2222;
 const USER: &str = "debian";
 
