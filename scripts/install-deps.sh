@@ -14,7 +14,8 @@ demo=(iproute2 iputils-ping iperf3 ethtool)
 # Peers and referees of the black-box tests. dpdk-dev has testpmd, prometheus has promtool.
 test=(dpdk-dev iptables ipset nftables traceroute tcpdump python3-scapy curl prometheus util-linux procps
     openvswitch-switch)
-bench=(dpdk-dev python3-minimal util-linux)
+# netsniff-ng has trafgen; the rest lays cables between network namespaces.
+bench=(dpdk-dev python3-minimal util-linux netsniff-ng iproute2 nftables procps)
 
 list_only=
 if [ "${1:-}" = --list ]; then
