@@ -23,7 +23,7 @@ VM_IMAGE ?= $(abspath $(TARGET_DIR))/vm/skiff.qcow2
 # How nextest starts a test program, so that only the tests themselves run as root.
 ROOT_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER="$(AS_ROOT) env SKIFF_BIN=$(SKIFF_BIN) SKIFF_VM_IMAGE=$(VM_IMAGE)"
 
-.PHONY: build release demo test unit blackbox bench fuzz fmt clippy clean nextest deb test-deb test-docker vm-image test-vm
+.PHONY: build release demo test unit blackbox bench rfc2544 fuzz fmt clippy clean nextest deb test-deb test-docker vm-image test-vm
 
 build:
 	scripts/install-deps.sh build
@@ -64,6 +64,15 @@ nextest:
 bench: release
 	scripts/install-deps.sh bench
 	benches/compare/run.sh
+
+# Two minutes; docs/benchmarking.md has more. Options of your own: make rfc2544 RFC2544="--sizes 64 --link vhost-user"
+RFC2544 ?= --sizes 64,1518
+rfc2544: release
+	scripts/install-deps.sh bench
+	$(CARGO) build --release -p skiff-rfc2544
+	mkdir -p $(TARGET_DIR)/rfc2544
+	$(AS_ROOT) $(TARGET_DIR)/release/rfc2544 --skiff $(TARGET_DIR)/release/skiff \
+	    --json $(TARGET_DIR)/rfc2544/rfc2544.json --plot $(TARGET_DIR)/rfc2544/rfc2544.svg $(RFC2544)
 
 fuzz:
 	scripts/install-deps.sh fuzz

@@ -24,7 +24,8 @@ docker=(docker.io docker-compose debootstrap)
 # its backports; with QEMU 7.2 only that test fails.
 vm=(debootstrap fdisk dosfstools e2fsprogs mtools grub-pc-bin grub-efi-amd64-bin qemu-utils zstd
     qemu-system-x86 genisoimage openssh-client)
-bench=(dpdk-dev python3-minimal util-linux)
+# netsniff-ng has trafgen; the rest lays cables between network namespaces.
+bench=(dpdk-dev python3-minimal util-linux netsniff-ng iproute2 nftables procps)
 
 list_only=
 if [ "${1:-}" = --list ]; then

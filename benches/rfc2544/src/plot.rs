@@ -43,7 +43,6 @@ struct Panel {
     x_title: &'static str,
     x: Axis,
     y: Axis,
-    /// Name, colour number, points, and whether dashed.
     lines: Vec<Line>,
     /// Bars, group by group, one of each series in each.
     bars: Option<Bars>,
@@ -54,6 +53,8 @@ struct Line {
     colour: usize,
     dashed: bool,
     points: Vec<(f64, f64)>,
+    /// Points that are none of the router, by their number: drawn hollow.
+    hollow: Vec<usize>,
 }
 
 struct Bars {
@@ -151,7 +152,7 @@ fn loss(sizes: &[SizeReport]) -> Option<Panel> {
     let most =
         |of: fn(&(f64, f64)) -> f64| lines.iter().flat_map(|line| &line.points).map(of).fold(0.0, f64::max);
     let (x, y) = (Axis::Linear(above(most(|point| point.0))), Axis::Linear(above(most(|point| point.1))));
-    let title = "Loss, per cent of the frames offered".into();
+    let title = "Loss, per cent of the frames offered (hollow: the generator fell short)".into();
     (!lines.is_empty()).then_some(Panel { title, x_title: "Mpps offered", x, y, lines, bars: None })
 }
 
@@ -169,7 +170,7 @@ fn latency(sizes: &[SizeReport]) -> Option<Panel> {
             let points =
                 percentiles(&latency).into_iter().enumerate().map(|(n, us)| (n as f64, us)).collect();
             let name = format!("{} bytes, {:.0} % of NDR", size.size, point.share * 100.0);
-            lines.push(Line { name, colour, dashed, points });
+            lines.push(Line { name, colour, dashed, points, hollow: Vec::new() });
         }
     }
     let values = || lines.iter().flat_map(|line| &line.points).map(|point| point.1);
@@ -255,8 +256,12 @@ impl Panel {
             points.join(" "),
             dashes(line.dashed)
         );
-        for (x, y) in places {
-            let _ = writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>");
+        for (n, (x, y)) in places.into_iter().enumerate() {
+            let fill = if line.hollow.contains(&n) { "white" } else { colour };
+            let _ = writeln!(
+                out,
+                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{fill}\" stroke=\"{colour}\"/>"
+            );
         }
         legend(out, top, at, &line.name, colour, line.dashed);
     }
@@ -330,6 +335,8 @@ mod tests {
         // Six bars, and the background.
         assert_eq!(svg.matches("<rect").count(), 7);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        // The generator fell short at the first step of both sizes.
+        assert_eq!(svg.matches("fill=\"white\" stroke").count(), 2);
         let height = TOP + 3.0 * (PANEL_HEIGHT + BETWEEN);
         for (name, most) in [(" y=\"", height), (" cy=\"", height), (" x=\"", WIDTH), (" cx=\"", WIDTH)] {
             for place in
