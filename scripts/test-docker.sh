@@ -158,7 +158,7 @@ docker exec "$router" skiff healthcheck >/dev/null || fail "skiff healthcheck"
 step "self-benchmark: no privilege at all"
 "${compose[@]}" run --rm self-benchmark | tee "$work/benchmark" | tail -5
 grep -q cycles "$work/benchmark" || fail "no figures"
-docker run --rm --network none --cap-drop ALL --user 65534:65534 --read-only --tmpfs /run \
+docker run --rm --network none --cap-drop ALL --user 65534:65534 --read-only --tmpfs /run:uid=65534 \
     --security-opt no-new-privileges -v "$here/configs/null.toml:/null.toml:ro" --name skiff-test-null -d skiff \
     run -c /null.toml --socket /run/skiff.sock >/dev/null
 eventually "the router over net_null is not healthy" docker exec skiff-test-null skiff --socket /run/skiff.sock healthcheck
