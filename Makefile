@@ -65,8 +65,8 @@ bench: release
 	scripts/install-deps.sh bench
 	benches/compare/run.sh
 
-# Two minutes; docs/benchmarking.md has more. Options of your own: make rfc2544 RFC2544="--sizes 64 --link vhost-user"
-RFC2544 ?= --sizes 64,1518
+# About two minutes; docs/benchmarking.md has more. Options of your own: make rfc2544 RFC2544="--link vhost-user"
+RFC2544 ?= --sizes 64,1518 --trial 1s --warm-up 500ms
 rfc2544: release
 	scripts/install-deps.sh bench
 	$(CARGO) build --release -p skiff-rfc2544

@@ -147,6 +147,7 @@ fn loss(sizes: &[SizeReport]) -> Option<Panel> {
                 .iter()
                 .map(|trial| (trial.offered_pps() / 1e6, trial.loss() * 100.0))
                 .collect(),
+            hollow: (0..size.curve.len()).filter(|&at| size.curve[at].is_generator_bound()).collect(),
         })
         .collect();
     let most =

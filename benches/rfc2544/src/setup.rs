@@ -128,8 +128,9 @@ fn lab(args: &Args) -> Result<Lab> {
 fn ends(args: &Args, lab: &Lab, dir: &Path) -> Result<Ends> {
     match (&args.port_a, &args.port_b) {
         (Some(a), Some(b)) => {
-            let unknown = || "pci:0000:00:00.0".to_owned();
-            Ok(Ends { generator: [a.clone(), b.clone()], router: [unknown(), unknown()] })
+            // Nobody knows but the user, who puts them in.
+            let router = ["pci:0000:01:00.0", "pci:0000:01:00.1"].map(str::to_owned);
+            Ok(Ends { generator: [a.clone(), b.clone()], router })
         }
         _ => {
             let ends =
