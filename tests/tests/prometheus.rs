@@ -73,9 +73,10 @@ fn dashboard_queries() -> Vec<(String, String)> {
     for panel in panels {
         for target in panel["targets"].as_array().into_iter().flatten() {
             let expr = target["expr"].as_str().expect("an expression");
-            let filled = [("$instance", ".*"), ("$port", ".*"), ("$__rate_interval", "10s"), ("$__range", "1m")]
-                .iter()
-                .fold(expr.to_owned(), |expr, (name, value)| expr.replace(name, value));
+            let filled =
+                [("$instance", ".*"), ("$port", ".*"), ("$__rate_interval", "10s"), ("$__range", "1m")]
+                    .iter()
+                    .fold(expr.to_owned(), |expr, (name, value)| expr.replace(name, value));
             queries.push((panel["title"].to_string(), filled));
         }
     }
@@ -113,7 +114,8 @@ fn every_panel_has_data_every_rule_is_evaluated_and_no_alert_but_the_true_ones_i
     let sick: Vec<_> = rules.iter().filter(|rule| rule["health"] != "ok").collect();
     assert!(sick.is_empty(), "{sick:?}");
     // The names dashboards for Linux routers ask for, with the router's numbers.
-    for name in ["node_network_receive_bytes_total{device=\"lan\"}", "node_qdisc_bytes_total{device=\"wan\"}"] {
+    for name in ["node_network_receive_bytes_total{device=\"lan\"}", "node_qdisc_bytes_total{device=\"wan\"}"]
+    {
         assert!(number(&server.query(name).expect(name)) > 100_000.0, "{name}");
     }
     for name in [

@@ -163,8 +163,10 @@ impl Daemon {
         ];
         let facts = constant_facts(&config, &cpus, features);
         let listen = config.metrics.as_ref().map(|metrics| metrics.listen.value);
-        let max_series =
-            config.metrics.as_ref().map_or(MAX_SERIES_PER_FAMILY, |metrics| metrics.max_series_per_family.value);
+        let max_series = config
+            .metrics
+            .as_ref()
+            .map_or(MAX_SERIES_PER_FAMILY, |metrics| metrics.max_series_per_family.value);
         let socket = config
             .api
             .socket

@@ -43,7 +43,10 @@ impl Router {
 
     /// The configuration asks for the drivers' own statistics.
     fn xstats(&self) -> bool {
-        self.config.as_ref().and_then(|config| config.metrics.as_ref()).is_some_and(|metrics| metrics.xstats.value)
+        self.config
+            .as_ref()
+            .and_then(|config| config.metrics.as_ref())
+            .is_some_and(|metrics| metrics.xstats.value)
     }
 
     fn port_facts(&self) -> Vec<PortFacts> {

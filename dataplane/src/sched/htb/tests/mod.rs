@@ -2,12 +2,12 @@
 
 mod borrowing;
 mod bursts;
-mod sojourn;
 mod changes;
 mod costs;
 mod grafted;
 mod property;
 mod scale;
+mod sojourn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
