@@ -37,8 +37,8 @@ const META_OFFSET: usize = offset_of!(rte_mbuf, dynfield1);
 const META_ALIGN: usize = 4;
 const PRIV_ALIGN: usize = 8;
 
-const _: () = assert!(META_OFFSET % META_ALIGN == 0);
-const _: () = assert!((META_OFFSET + META_SIZE) % 8 == 0);
+const _: () = assert!(META_OFFSET.is_multiple_of(META_ALIGN));
+const _: () = assert!((META_OFFSET + META_SIZE).is_multiple_of(8));
 const _: () = assert!(META_OFFSET + META_SIZE + 8 <= size_of::<rte_mbuf>());
 
 bitflags! {

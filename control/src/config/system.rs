@@ -54,7 +54,7 @@ pub(super) fn read_metrics<'t>(source: &'t Source<'t>, value: &'t Value<'t>) -> 
     let series = section.integer("max-series-per-family", SERIES).and_then(narrow);
     Some(Metrics {
         listen,
-        xstats: section.boolean("xstats").unwrap_or(off.clone()),
+        xstats: section.boolean("xstats").unwrap_or(off),
         stage_timing: section.boolean("stage-timing").unwrap_or(off),
         max_series_per_family: series.unwrap_or(At::new(MAX_SERIES_PER_FAMILY, section.pos)),
     })

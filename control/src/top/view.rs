@@ -159,7 +159,7 @@ fn names<'a>(reading: &'a Reading, kind: &str) -> Vec<&'a str> {
 }
 
 fn lcores(delta: &Delta<'_>) -> Pane {
-    let workers = delta.new.family("skiff_lcore_info").iter().filter(|info| info.label("cpu") != "");
+    let workers = delta.new.family("skiff_lcore_info").iter().filter(|info| !info.label("cpu").is_empty());
     let row = |info: &Series| {
         let lcore = [("lcore", info.label("lcore"))];
         let cycles = |state| delta.growth("skiff_lcore_cycles_total", &[lcore[0], ("state", state)]);

@@ -334,7 +334,7 @@ mod tests {
                         for _ in 0..bursts % 5 + 1 {
                             for _ in 0..8 {
                                 let at = published.load(Ordering::Acquire);
-                                if bursts % 64 == 0 {
+                                if bursts.is_multiple_of(64) {
                                     thread::yield_now();
                                 }
                                 assert_ne!(cells[at].load(Ordering::Relaxed), POISON);

@@ -141,7 +141,7 @@ fn readers_see_the_old_or_the_new_never_another() {
             writer.set_epoch(now);
             for ip in 0..KEYS {
                 match table.lookup(DEV, ip) {
-                    Some(id) if !stays(ip) && (round + ip) % 3 == 0 => writer.remove(id),
+                    Some(id) if !stays(ip) && (round + ip).is_multiple_of(3) => writer.remove(id),
                     None if writer.free.is_empty() => {}
                     _ => publish(&mut writer, ip, round as u16),
                 }
@@ -160,7 +160,7 @@ fn readers_see_the_old_or_the_new_never_another() {
 const KEYS: u32 = 64;
 
 fn stays(ip: u32) -> bool {
-    ip % 4 == 0
+    ip.is_multiple_of(4)
 }
 
 fn publish(writer: &mut NeighWriter, ip: u32, version: u16) {

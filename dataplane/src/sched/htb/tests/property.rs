@@ -150,7 +150,7 @@ proptest! {
         let (mut sim, leaves) = grow(&classes);
         sim.link = if fast { None } else { Some(slow_link) };
         let mut random = Rng::new(seed);
-        let backlogged: Vec<u16> = leaves.iter().copied().filter(|_| random.word() % 4 != 0).collect();
+        let backlogged: Vec<u16> = leaves.iter().copied().filter(|_| !random.word().is_multiple_of(4)).collect();
         for &leaf in &backlogged {
             sim.fill(leaf, len, 2);
         }
