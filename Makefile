@@ -81,7 +81,8 @@ deb:
 	rm -rf $(GENERATED)
 	$(TARGET_DIR)/release/skiff generate man $(GENERATED)/man
 	$(TARGET_DIR)/release/skiff generate completions $(GENERATED)/completions
-	$(CARGO) deb --no-build -p skiff-control
+	gzip -9n $(GENERATED)/man/*.1
+	$(CARGO) deb --no-build --dbgsym -p skiff-control
 
 # In a clean Debian made for it: install, start, reload, stop, purge.
 test-deb: deb

@@ -17,7 +17,7 @@ test=(dpdk-dev iptables ipset nftables traceroute tcpdump python3-scapy curl pro
 # cargo-deb asks dpkg-shlibdeps which packages the binary needs.
 package=(dpkg-dev)
 # A clean system to install the package in.
-package_test=(debootstrap python3-minimal util-linux)
+package_test=(debootstrap systemd-container python3-minimal util-linux)
 # Containers, and an image to begin with where no registry is in reach.
 docker=(docker.io docker-compose debootstrap)
 # What the disk image is put together with, and what boots it. igb is a model of QEMU 8 and later, which bookworm has in

@@ -7,6 +7,7 @@ Looked for: READY=1, then WATCHDOG=1 while it runs and none once a worker is sto
 READY=1, completion in bash by the names of the running router, and STOPPING=1 and exit code 0 at SIGTERM.
 """
 
+import atexit
 import ctypes
 import os
 import re
@@ -20,7 +21,7 @@ import time
 ROOT = sys.argv[1]
 UNIT = f"{ROOT}/lib/systemd/system/skiff.service"
 WATCHDOG_SECONDS = 4
-PATIENCE = 60
+PATIENCE = 30
 
 CONFIG = """\
 [system]
@@ -48,7 +49,7 @@ class add dev wan0 parent 1:1 classid 1:20 htb rate 70mbit ceil 100mbit
 def check(what, fine):
     if not fine:
         sys.exit(f"FAILED: {what}")
-    print(f"   {what}")
+    print(f"   {what}", flush=True)
 
 
 class Manager:
@@ -92,11 +93,15 @@ def exec_start():
         return re.search(r"^ExecStart=(.*)$", unit.read(), re.M).group(1).split()
 
 
-def start(manager, cgroup_like_env):
-    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NOTIFY_SOCKET": "/run/notify"} | cgroup_like_env
+def start(manager, watchdog):
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NOTIFY_SOCKET": "/run/notify"} | watchdog
     os.makedirs(f"{ROOT}/run/skiff", exist_ok=True)
     since = time.monotonic()
-    process = subprocess.Popen(["chroot", ROOT] + exec_start(), env=env)
+    # The watchdog is for the process whose number is in the environment, as systemd puts it there.
+    become = 'WATCHDOG_PID=$$; export WATCHDOG_PID; exec "$@"'
+    process = subprocess.Popen(["/bin/sh", "-c", become, "sh", "chroot", ROOT] + exec_start(), env=env)
+    # Whatever is wrong, nothing is left running.
+    atexit.register(process.kill)
     ready = manager.wait("READY=1", since, process)
     print(f"   ready after {time.monotonic() - since:.2f} s")
     return process, ready
