@@ -25,7 +25,7 @@ use crate::config::{self, Config, Device, Diagnostic, pci_address};
 use crate::show::table::Table;
 use guard::Guard;
 use kernel::{Kernel, Machine};
-use nic::Nic;
+pub(crate) use nic::Nic;
 pub use rebind::Driver;
 use state::{State, Taken};
 
@@ -61,6 +61,18 @@ const SHARED: [&str; 2] = ["mlx4_core", "mlx5_core"];
 /// `skiff bind`.
 pub fn main(args: &Bind) -> ExitCode {
     cli::print(&run(&Machine::new("/"), args))
+}
+
+/// The NICs of the machine whose files are below `root`, each with why it is to stay with the kernel, if it is.
+pub(crate) fn survey(root: &Path) -> Vec<(Nic, Option<String>)> {
+    let machine = Machine::new(root);
+    let guard = Guard::look(&machine);
+    let nics = nic::scan(&machine).into_iter();
+    nics.map(|nic| {
+        let kept = guard.reason(&nic).map(ToString::to_string);
+        (nic, kept)
+    })
+    .collect()
 }
 
 fn run(kernel: &dyn Kernel, args: &Bind) -> Reply {

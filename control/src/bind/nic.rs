@@ -15,7 +15,7 @@ const PCI_IDS: &str = "/usr/share/misc/pci.ids";
 
 /// One NIC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Nic {
+pub(crate) struct Nic {
     /// Domain, bus, device and function.
     pub address: String,
     /// Vendor and device, as in `8086:10d3`.
@@ -32,7 +32,7 @@ pub(super) struct Nic {
 
 impl Nic {
     /// A file of it in sysfs.
-    pub(super) fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         format!("{DEVICES}/{}/{name}", self.address)
     }
 
@@ -45,7 +45,7 @@ impl Nic {
     }
 
     /// Whether its driver hands it to programs.
-    pub(super) fn is_given_away(&self) -> bool {
+    pub(crate) fn is_given_away(&self) -> bool {
         self.driver.as_deref().is_some_and(is_for_programs)
     }
 

@@ -1,7 +1,7 @@
 //! The files a check looks at, below a root directory.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A machine, by its files.
 pub(super) struct Host {
@@ -11,6 +11,10 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn new(root: impl Into<PathBuf>) -> Host {
         Host { root: root.into() }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -35,12 +39,6 @@ impl Host {
             entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort_unstable();
         names
-    }
-
-    /// The last part of what a link points to.
-    pub(super) fn link(&self, path: &str) -> Option<String> {
-        let target = fs::read_link(self.at(path)).ok()?;
-        target.file_name()?.to_str().map(str::to_owned)
     }
 
     pub(super) fn has(&self, path: &str) -> bool {

@@ -34,6 +34,8 @@ impl Made {
         let device = format!("sys/bus/pci/devices/{address}");
         let made = self
             .file(&format!("{device}/class"), "0x020000\n")
+            .file(&format!("{device}/vendor"), "0x8086\n")
+            .file(&format!("{device}/device"), "0x10d3\n")
             .file(&format!("{device}/numa_node"), "1\n")
             .link(&format!("{device}/driver"), &format!("../../drivers/{driver}"));
         if interface.is_empty() {
@@ -170,11 +172,6 @@ eth2\t0001A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
 
 #[test]
 fn nics_somebody_works_through() {
-    // 192.168.1.5:22 <- 192.168.1.77, established; a listener; and a session of this machine's to another's port 22.
-    let sessions = "  sl  local_address rem_address   st\n\
-                    \x20  0: 0501A8C0:0016 4D01A8C0:C350 01 00000000:00000000\n\
-                    \x20  1: 00000000:0016 00000000:0000 0A 00000000:00000000\n\
-                    \x20  2: 0501A8C0:C351 0800A8C0:0016 01 00000000:00000000\n";
     let made = Made::new()
         .nic("0000:01:00.0", "e1000e", "eth0")
         .nic("0000:02:00.0", "ixgbe", "eth1")
@@ -182,15 +179,15 @@ fn nics_somebody_works_through() {
         .nic("0000:04:00.0", "vfio-pci", "")
         .file("sys/bus/pci/devices/0000:05:00.0/class", "0x030000\n")
         .file("proc/net/route", ROUTES)
-        .file("proc/net/tcp", sessions)
+        .file("sys/class/net/eth2/ifalias", "management\n")
         .link("sys/class/net/br0/lower_eth0", "../eth0");
     let said: Vec<String> = made.said("nic").into_iter().map(|(_, said)| said).collect();
     assert_eq!(
         said,
         [
-            "warn  nic: 0000:01:00.0 eth0, e1000e, NUMA node 1: the default route leaves by it: never give it to the router",
+            "warn  nic: 0000:01:00.0 eth0, e1000e, NUMA node 1: the default route leaves by br0: leave it with the kernel",
             "ok    nic: 0000:02:00.0 eth1, ixgbe, NUMA node 1",
-            "warn  nic: 0000:03:00.0 eth2, ixgbe, NUMA node 1: an SSH session came in by it: never give it to the router",
+            "warn  nic: 0000:03:00.0 eth2, ixgbe, NUMA node 1: the alias of eth2 says management (--force takes it): leave it with the kernel",
             "ok    nic: 0000:04:00.0, vfio-pci, NUMA node 1, ready for the router",
         ]
     );
