@@ -6,16 +6,13 @@ use std::sync::Arc;
 
 use common::bonds::{BOND, bond, bonded};
 use common::frames::arp;
-use common::{Frame, Ip, R1, R2, R3, Rig, To, dev, ip, mac};
+use common::vlans::{add, dot1q};
+use common::{Frame, Ip, R1, R2, R3, Rig, dev, ip, mac};
 use skiff_dataplane::core::capture::Direction::{Drop, Rx, Tx};
 use skiff_dataplane::core::capture::{Captures, Counts, Direction, MAX_SESSIONS, Session};
 use skiff_dataplane::core::drop_reason::{DropReason, Node};
 use skiff_dataplane::device::bond::BondMode;
-use skiff_dataplane::device::vlan::{Vlan, VlanOffload, VlanProto};
-use skiff_dataplane::device::{DeviceKind, InterfaceAddress, NetDevice};
-use skiff_dataplane::fib::next_hop::NextHopSpec;
-use skiff_dataplane::neigh::cache::SetMode;
-use skiff_dataplane::neigh::nud::{NeighParams, Nud};
+use skiff_dataplane::device::vlan::{VlanOffload, VlanProto};
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::hooks::{Hook, HookCx, HookFn, Verdict, Verdicts};
 use skiff_dataplane::skb::{Skb, SkbList};
@@ -222,38 +219,6 @@ fn what_the_driver_does_not_take_was_not_sent() {
     assert_eq!(session.counts(), Counts { matched: ledger.rx, missed: 0 });
 }
 
-/// Adds a VLAN device with an address and a neighbour that has the next one.
-fn add_vlan(rig: &mut Rig, ifindex: IfIndex, (port, vid): (usize, u16), address: &str) {
-    let net = address.parse().map(InterfaceAddress::new).unwrap();
-    let vlan = Vlan {
-        real_dev: dev(port),
-        proto: VlanProto::Dot1q,
-        vid,
-        reorder_hdr: true,
-        ingress: [0; 8],
-        egress: vec![],
-    };
-    rig.devices.push(NetDevice {
-        ifindex,
-        name: format!("r{}.{vid}", port + 1),
-        kind: DeviceKind::Vlan,
-        mac: mac::router(port),
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        addresses: vec![net],
-        vlan: Some(Arc::new(vlan)),
-        ..NetDevice::absent()
-    });
-    rig.configure(|_, _| {});
-    rig.neigh.set_device(ifindex, mac::router(port), false, NeighParams::default());
-    let addr = net.net.addr().to_bits();
-    let link = NextHopSpec::Unicast { oif: ifindex, gateway: None, mtu: 1500, prefsrc: addr };
-    rig.route(&net.net.trunc().to_string(), To::Spec(link));
-    let (lladdr, now, mut actions) = (Some(mac::of(addr + 1)), rig.now, Vec::new());
-    rig.neigh.set(ifindex, addr + 1, lladdr, Nud::Permanent, SetMode::Replace, now, &mut actions).unwrap();
-}
-
 fn tagged(frame: &[u8], vid: u16) -> Vec<u8> {
     let [a, b] = vid.to_be_bytes();
     [&frame[..12], &[0x81, 0, a, b], &frame[12..]].concat()
@@ -270,8 +235,8 @@ fn stripped(rig: &Rig, frame: &[u8], vid: u16) -> Skb {
 #[test]
 fn tags_are_where_each_device_has_them() {
     let mut rig = Rig::new();
-    add_vlan(&mut rig, V10, (R1, 10), "10.10.0.1/24");
-    add_vlan(&mut rig, V20, (R2, 20), "10.20.0.1/24");
+    add(&mut rig, V10, dot1q(dev(R1), 10), "10.10.0.1/24");
+    add(&mut rig, V20, dot1q(dev(R2), 20), "10.20.0.1/24");
     for (strips, inserts) in [(None, false), (Some(VlanProto::Dot1q), false), (None, true)] {
         let offload = VlanOffload { strips, inserts };
         rig.configure(|devices, _| devices[..2].iter_mut().for_each(|d| d.vlan_offload = offload));
@@ -299,7 +264,7 @@ fn tags_are_where_each_device_has_them() {
 #[test]
 fn a_vlan_device_sees_its_own_in_mixed_bursts() {
     let mut rig = Rig::new();
-    add_vlan(&mut rig, V10, (R1, 10), "10.10.0.1/24");
+    add(&mut rig, V10, dot1q(dev(R1), 10), "10.10.0.1/24");
     let session = capture(&mut rig, Some(V10), &[Rx]);
     let inner = |i| Ip::udp("10.10.0.2", "10.2.0.2", (i, 7), 40).to_port(R1);
     let frames =

@@ -8,16 +8,12 @@ use std::time::Duration;
 
 use common::bonds::{BOND, BOND_MAC, bond, bonded};
 use common::frames::MF;
+use common::vlans::{add, dot1q};
 use common::{Ip, Out, R1, R2, R3, Rig, To, dev, ip};
 use skiff_dataplane::core::drop_reason::{DropReason::*, Node::*};
 use skiff_dataplane::core::shared::ToLcore;
 use skiff_dataplane::core::trace::{Step, TraceArm};
 use skiff_dataplane::device::bond::BondMode;
-use skiff_dataplane::device::vlan::{Vlan, VlanProto};
-use skiff_dataplane::device::{DeviceKind, InterfaceAddress, NetDevice};
-use skiff_dataplane::fib::next_hop::NextHopSpec;
-use skiff_dataplane::neigh::cache::SetMode;
-use skiff_dataplane::neigh::nud::{NeighParams, Nud};
 use skiff_dataplane::net::IfIndex;
 use skiff_dataplane::netfilter::hooks::{Fate, Hook};
 use skiff_dataplane::netfilter::ip_tables::rule::*;
@@ -291,32 +287,6 @@ fn fragments_become_one_packet() {
     assert_eq!(all[1][4..], ["ip_defrag", "ip_defrag merged"]);
 }
 
-fn add_vlan(rig: &mut Rig, ifindex: IfIndex, real_dev: IfIndex, vid: u16, address: &str) {
-    let net = InterfaceAddress::new(address.parse().unwrap());
-    let real = rig.devices.iter().find(|d| d.ifindex == real_dev).unwrap();
-    let vlan =
-        Vlan { real_dev, proto: VlanProto::Dot1q, vid, reorder_hdr: true, ingress: [0; 8], egress: vec![] };
-    let device = NetDevice {
-        ifindex,
-        kind: DeviceKind::Vlan,
-        mac: real.mac,
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        addresses: vec![net],
-        vlan: Some(Arc::new(vlan)),
-        ..NetDevice::absent()
-    };
-    rig.neigh.set_device(ifindex, device.mac, false, NeighParams::default());
-    rig.devices.push(device);
-    rig.configure(|_, _| {});
-    let addr = net.net.addr().to_bits();
-    let link = NextHopSpec::Unicast { oif: ifindex, gateway: None, mtu: 1500, prefsrc: addr };
-    rig.route(&net.net.trunc().to_string(), To::Spec(link));
-    let (mut actions, lladdr, now) = (Vec::new(), Some(common::mac::of(addr + 1)), rig.now);
-    rig.neigh.set(ifindex, addr + 1, lladdr, Nud::Permanent, SetMode::Replace, now, &mut actions).unwrap();
-}
-
 fn tagged(frame: &[u8], vid: u16) -> Vec<u8> {
     let [a, b] = vid.to_be_bytes();
     [&frame[..12], &[0x81, 0, a, b], &frame[12..]].concat()
@@ -326,8 +296,8 @@ fn tagged(frame: &[u8], vid: u16) -> Vec<u8> {
 fn from_vlan_to_vlan() {
     let (v10, v20) = (IfIndex(10), IfIndex(20));
     let mut rig = Rig::new();
-    add_vlan(&mut rig, v10, dev(R1), 10, "10.10.0.1/24");
-    add_vlan(&mut rig, v20, dev(R2), 20, "10.20.0.1/24");
+    add(&mut rig, v10, dot1q(dev(R1), 10), "10.10.0.1/24");
+    add(&mut rig, v20, dot1q(dev(R2), 20), "10.20.0.1/24");
     let frame = |vid| tagged(&udp("10.20.0.2").to_port(R1), vid);
     let want = |first: &str| {
         [

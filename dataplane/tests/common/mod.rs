@@ -14,6 +14,7 @@
 
 pub mod bonds;
 pub mod frames;
+pub mod vlans;
 
 use std::collections::BTreeMap;
 use std::fmt;
